@@ -1,0 +1,85 @@
+// What a backend is: an allocator of untyped buffers, and a resolver of calls into plans. No semantics of any op.
+// Plain structs and functions that never throw, so that a backend may live in a shared library of its own.
+#pragma once
+#include <stddef.h>
+#include <stdint.h>
+
+namespace brasa {
+
+constexpr int kMaxDims = 16;
+
+// 0 is success. Whatever a kernel refuses is one of these; TypeScript turns it into an error class.
+enum Status : int32_t {
+  kOk = 0,
+  kOutOfMemory = 1,
+  kUnsupported = 2,      // no kernel for this call: TypeScript decomposes
+  kInvalid = 3,          // a descriptor that TypeScript should have refused
+  kIndexOutOfRange = 4,  // fault[0]: the index, fault[1]: the size it must stay below
+  kDeviceLost = 5,
+};
+
+enum DType : int32_t {
+#define DTYPE(id, name, ctype, bytes, compute) k_##name = id,
+#include "dtypes.def"
+#undef DTYPE
+  kDTypeCount
+};
+
+// Shape and strides are in elements. Strides may be 0 (expanded) or negative (never produced today).
+struct Layout {
+  int32_t dtype;
+  int32_t ndim;
+  int64_t shape[kMaxDims];
+  int64_t strides[kMaxDims];
+};
+
+// One op with everything static about it. Offsets, scalars and seeds are operands of run instead.
+struct Call {
+  int32_t op;  // id in ops.def
+  int32_t nin, nout, nparams, nscalars;
+  const Layout* in;
+  const Layout* out;
+  const double* params;  // static attributes, in the order the op's kernel documents
+};
+
+struct Buffer {
+  void* data;  // device address, or a handle of the backend's own
+  int64_t bytes;
+};
+
+// A place in a buffer; offset in bytes.
+struct Operand {
+  Buffer* buffer;
+  int64_t offset;
+};
+
+struct Run {
+  const Operand* in;
+  const Operand* out;
+  const double* scalars;
+  int64_t* fault;  // 4 words that explain a Status
+};
+
+struct Plan;  // the backend's own
+
+struct DeviceInfo {
+  char name[128];
+  char isa[32];
+  int64_t memory_total, memory_free;  // bytes
+  int32_t threads;
+};
+
+struct Backend {
+  const char* name;
+  void (*info)(DeviceInfo* out);
+  Status (*alloc)(int64_t bytes, Buffer** out);
+  void (*free)(Buffer* buffer);
+  Status (*write)(Buffer* to, int64_t offset, const void* from, int64_t bytes);
+  Status (*read)(const Buffer* from, int64_t offset, void* to, int64_t bytes);
+  Status (*plan)(const Call* call, Plan** out);
+  Status (*run)(Plan* plan, const Run* run);
+  void (*drop)(Plan* plan);
+  Status (*wait)();
+};
+
+}  // namespace brasa

@@ -47,7 +47,7 @@ struct Buffer {
   int64_t bytes;
 };
 
-// A place in a buffer; offset in bytes.
+// A place in a buffer; offset in elements of the operand's dtype.
 struct Operand {
   Buffer* buffer;
   int64_t offset;

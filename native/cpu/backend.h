@@ -1,0 +1,6 @@
+#pragma once
+#include "../backend.h"
+
+namespace brasa::cpu {
+const Backend& backend();
+}

@@ -1,0 +1,100 @@
+#include "isa.h"
+
+#include <stdio.h>
+#include <string.h>
+
+namespace brasa::cpu {
+
+// Every family file registers itself in the namespace of its instruction set.
+#define FAMILIES(X) X(elementwise) X(random) X(gemm) X(conv) X(pool2d) X(reduce) X(scan) X(softmax) X(norm) X(index) X(sort)
+#define DECLARE(family) void register_##family();
+#define CALL(family) register_##family();
+
+#if defined(__x86_64__)
+namespace v2 { FAMILIES(DECLARE) }
+namespace avx2 { FAMILIES(DECLARE) }
+namespace v4 { FAMILIES(DECLARE) }
+#else
+namespace neon { FAMILIES(DECLARE) }
+#endif
+
+namespace {
+
+#if defined(__x86_64__)
+bool supports(const char* name) {
+  __builtin_cpu_init();
+  if (strcmp(name, "v2") == 0) return true;
+  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2");
+  if (strcmp(name, "avx2") == 0) return avx2;
+  return strcmp(name, "v4") == 0 && avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+         __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+}
+const char* detect() { return supports("v4") ? "v4" : supports("avx2") ? "avx2" : "v2"; }
+#else
+bool supports(const char* name) { return strcmp(name, "neon") == 0; }
+const char* detect() { return "neon"; }
+#endif
+
+const char*& chosen() {
+  static const char* name = detect();
+  return name;
+}
+
+}  // namespace
+
+const char* isa_name() { return chosen(); }
+
+bool limit_isa(const char* name) {
+  static const char* const kNames[] = {"v2", "avx2", "v4", "neon"};
+  for (const char* known : kNames) {
+    if (strcmp(known, name) == 0 && supports(known)) {
+      chosen() = known;
+      return true;
+    }
+  }
+  return false;
+}
+
+#if defined(__x86_64__)
+bool has_vnni() { return __builtin_cpu_supports("avx512vnni"); }
+bool has_bf16() { return __builtin_cpu_supports("avx512bf16"); }
+#else
+bool has_vnni() { return false; }
+bool has_bf16() { return false; }
+#endif
+
+void cpu_name(char* out, size_t size) {
+  snprintf(out, size, "CPU");
+  if (FILE* file = fopen("/proc/cpuinfo", "r")) {
+    char line[256];
+    while (fgets(line, sizeof line, file)) {
+      const char* colon = strchr(line, ':');
+      if (strncmp(line, "model name", 10) == 0 && colon) {
+        snprintf(out, size, "%s", colon + 2);
+        out[strcspn(out, "\n")] = 0;
+        break;
+      }
+    }
+    fclose(file);
+  }
+}
+
+void register_kernels() {
+#if defined(__x86_64__)
+  if (strcmp(isa_name(), "v4") == 0) {
+    using namespace v4;
+    FAMILIES(CALL)
+  } else if (strcmp(isa_name(), "avx2") == 0) {
+    using namespace avx2;
+    FAMILIES(CALL)
+  } else {
+    using namespace v2;
+    FAMILIES(CALL)
+  }
+#else
+  using namespace neon;
+  FAMILIES(CALL)
+#endif
+}
+
+}  // namespace brasa::cpu

@@ -1,0 +1,21 @@
+import { fileURLToPath } from 'node:url';
+import { defineConfig } from 'vitest/config';
+
+// `npm test` runs the quick project in under 3 minutes; `npm run test:all` runs both.
+const slow = ['test/packaging.test.ts'];
+const lib = fileURLToPath(new URL('lib', import.meta.url));
+
+export default defineConfig({
+  resolve: {
+    alias: [
+      { find: /^brasa$/, replacement: `${lib}/index.ts` },
+      { find: /^brasa\/(.+)$/, replacement: `${lib}/$1/index.ts` },
+    ],
+  },
+  test: {
+    projects: [
+      { extends: true, test: { name: 'quick', include: ['test/**/*.test.ts'], exclude: slow, testTimeout: 60_000 } },
+      { extends: true, test: { name: 'slow', include: slow, testTimeout: 900_000, hookTimeout: 900_000 } },
+    ],
+  },
+});

@@ -1,0 +1,244 @@
+// Packed matrix multiplication, the part convolution shares: panels, packing, micro-kernel, macro-kernel. T is float, double,
+// uint32_t or uint64_t (unsigned: integer products wrap). Included by per-ISA families; not a family itself.
+//
+// An operand is packed in panels of W lanes: panel[k * W + lane], lane = row of A (W = MR) or column of B (W = NR), the lanes
+// beyond the matrix zero. Panel p starts at p * W * K, so rows k0..k1 of every panel are one stretch at offset k0 * W and the
+// panels of a K-block are `panel step` = W * K apart. Packers that know better than strides (im2col) fill such panels themselves.
+//
+//   A (M,K) -> ceil(M/MR) panels [K][MR]        macro_kernel: C (m,n) (+)= A panels (m,k) x B panels (k,n)
+//   B (K,N) -> ceil(N/NR) panels [K][NR]        C has unit column stride and row stride ldc
+#pragma once
+#include "simd.h"
+
+namespace brasa::cpu::BRASA_ISA {
+namespace {
+
+// The micro-kernel's tile is MR rows by NV vectors: as many accumulators as leave registers for NV rows of B and one of A.
+#if BRASA_SIMD_BYTES == 64
+constexpr int MR = 14, NV = 2;  // 28 of 32 registers
+#elif BRASA_SIMD_BYTES == 32
+constexpr int MR = 6, NV = 2;  // 12 of 16
+#elif defined(__aarch64__)
+constexpr int MR = 8, NV = 3;  // 24 of 32
+#else
+constexpr int MR = 4, NV = 2;  // 8 of 16: without FMA each product needs a register of its own
+#endif
+template <class T>
+constexpr int NR = NV* int(BRASA_SIMD_BYTES / sizeof(T));
+
+// A K-block of one A panel and one B panel stays in L1 (32K), the A block of a task and the B panels it meets in L2 (512K and more).
+template <class T>
+constexpr int KC = 1024 / sizeof(T);
+constexpr int MC = MR * (128 / MR);
+template <class T>
+constexpr int NC = NR<T> * (1024 / int(sizeof(T)) / NR<T>);
+
+constexpr int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+constexpr int64_t round_up(int64_t a, int64_t b) { return ceil_div(a, b) * b; }
+template <class A>
+constexpr A least(A a, A b) { return a < b ? a : b; }
+
+// f(Int<0>), f(Int<1>), ... f(Int<N-1>), unrolled before the compiler assigns registers.
+template <int I>
+struct Int {
+  static constexpr int value = I;
+  constexpr operator int() const { return I; }
+};
+template <int N, class F>
+BRASA_INLINE void unroll(const F& f) {
+  if constexpr (N > 0) {
+    unroll<N - 1>(f);
+    f(Int<N - 1>{});
+  }
+}
+
+template <class T>
+struct Simd {
+  static constexpr int N = BRASA_SIMD_BYTES / sizeof(T);
+  typedef T Reg __attribute__((vector_size(BRASA_SIMD_BYTES)));
+  typedef T Mem __attribute__((vector_size(BRASA_SIMD_BYTES), aligned(sizeof(T)), may_alias));
+  static BRASA_INLINE Reg load(const T* p) { return *reinterpret_cast<const Mem*>(p); }
+  static BRASA_INLINE void store(T* p, Reg v) { *reinterpret_cast<Mem*>(p) = v; }
+};
+
+// ---- micro-kernel
+
+// C (R, V vectors) (+)= A (R,k) x B (k, V vectors). Packed: a[k * MR + i]. Direct: a[i * a_row + k * a_k], read where it lies.
+// B's row k starts at b + k * b_k.
+template <class T>
+struct Step {
+  const T* a;
+  int64_t a_row, a_k;
+  const T* b;
+  int64_t b_k;
+};
+
+template <class T, int R, int V, bool Direct>
+void micro_kernel(int64_t k, const Step<T>& s, T* c, int64_t ldc, bool accumulate) {
+  using S = Simd<T>;
+  typename S::Reg acc[R][V];
+  unroll<R>([&](auto i) {
+    unroll<V>([&](auto j) { acc[i][j] = accumulate ? S::load(c + i * ldc + j * S::N) : typename S::Reg{}; });
+  });
+  const T* a = s.a;
+  const T* b = s.b;
+  const int64_t a_row = Direct ? s.a_row : 1, a_k = Direct ? s.a_k : MR, b_k = Direct ? s.b_k : NR<T>;
+#pragma GCC unroll 4
+  for (; k > 0; --k) {
+    typename S::Reg row[V];
+    unroll<V>([&](auto j) { row[j] = S::load(b + j * S::N); });
+    unroll<R>([&](auto i) {
+      const T x = a[i * a_row];
+      unroll<V>([&](auto j) { acc[i][j] += x * row[j]; });
+    });
+    a += a_k;
+    b += b_k;
+  }
+  unroll<R>([&](auto i) { unroll<V>([&](auto j) { S::store(c + i * ldc + j * S::N, acc[i][j]); }); });
+}
+
+// The micro-kernels of each height 1..MR and width 1..NV.
+template <class T, bool Direct>
+struct MicroTable {
+  using Fn = void (*)(int64_t, const Step<T>&, T*, int64_t, bool);
+  Fn fn[MR][NV];
+  constexpr MicroTable() : fn() { fill<0>(); }
+  template <int I>
+  constexpr void fill() {
+    fn[I / NV][I % NV] = &micro_kernel<T, I / NV + 1, I % NV + 1, Direct>;
+    if constexpr (I + 1 < MR * NV) fill<I + 1>();
+  }
+};
+
+// One tile of any size m <= MR, n <= NR. A column tail goes through a tile on the stack.
+template <class T, bool Direct>
+void tile_kernel(int64_t m, int64_t n, int64_t k, const Step<T>& s, T* c, int64_t ldc, bool accumulate) {
+  static constexpr MicroTable<T, Direct> table;
+  constexpr int N = Simd<T>::N;
+  const auto fn = table.fn[m - 1][(n - 1) / N];
+  if (n % N == 0) return fn(k, s, c, ldc, accumulate);
+  alignas(64) T tile[MR * NR<T>];
+  if (accumulate)
+    for (int64_t i = 0; i < m; ++i) __builtin_memcpy(tile + i * NR<T>, c + i * ldc, n * sizeof(T));
+  fn(k, s, tile, NR<T>, accumulate);
+  for (int64_t i = 0; i < m; ++i) __builtin_memcpy(c + i * ldc, tile + i * NR<T>, n * sizeof(T));
+}
+
+// C (m,n) (+)= A (m,k) x B (k,n), both in panels, their panels a_step and b_step elements apart. k is a K-block (at most about KC),
+// m and n what L2 holds (about MC and NC); k = 0 stores zeros or leaves C.
+template <class T>
+void macro_kernel(int64_t m, int64_t n, int64_t k, const T* a, int64_t a_step, const T* b, int64_t b_step, T* c, int64_t ldc,
+                  bool accumulate) {
+  for (int64_t j = 0; j < n; j += NR<T>) {
+    for (int64_t i = 0; i < m; i += MR) {
+      const Step<T> s{a + i / MR * a_step, 0, 0, b + j / NR<T> * b_step, 0};
+      tile_kernel<T, false>(least<int64_t>(m - i, MR), least<int64_t>(n - j, NR<T>), k, s, c + i * ldc + j, ldc, accumulate);
+    }
+  }
+}
+
+// ---- packing
+
+// Storage to compute type.
+template <class T, class S>
+BRASA_INLINE T to_compute(S x) { return static_cast<T>(x); }
+template <>
+BRASA_INLINE float to_compute<float, bfloat16_t>(bfloat16_t x) {
+  const uint32_t bits = uint32_t(x.bits) << 16;
+  float y;
+  __builtin_memcpy(&y, &bits, 4);
+  return y;
+}
+template <>
+BRASA_INLINE float to_compute<float, half_t>(half_t x) {
+#ifdef __aarch64__
+  __fp16 y;
+#else
+  _Float16 y;
+#endif
+  __builtin_memcpy(&y, &x, 2);
+  return y;
+}
+
+// N elements at once.
+template <class T, class S>
+BRASA_INLINE typename Simd<T>::Reg load_compute(const S* p) {
+  typename Simd<T>::Reg r;
+  if constexpr (__is_same(T, S)) {
+    r = Simd<T>::load(p);
+  } else {
+    for (int i = 0; i < Simd<T>::N; ++i) r[i] = to_compute<T>(p[i]);
+  }
+  return r;
+}
+
+// Transposes N registers of N lanes: log2(N) rounds, each exchanging the off-diagonal halves of rows D apart.
+template <int... L>
+struct Lanes {};
+template <int N, int... L>
+struct Iota : Iota<N - 1, N - 1, L...> {};
+template <int... L>
+struct Iota<0, L...> {
+  using type = Lanes<L...>;
+};
+template <int D, class Reg, int... L>
+BRASA_INLINE void exchange(Reg& x, Reg& y, Lanes<L...>) {
+  constexpr int N = sizeof...(L);
+  const Reg x0 = x;
+  x = __builtin_shufflevector(x0, y, (L & D ? N + L - D : L)...);
+  y = __builtin_shufflevector(x0, y, (L & D ? N + L : L + D)...);
+}
+template <class T, int D = 1>
+BRASA_INLINE void transpose(typename Simd<T>::Reg* r) {
+  constexpr int N = Simd<T>::N;
+  if constexpr (D < N) {
+    unroll<N>([&](auto i) {
+      if constexpr (!(i.value & D)) exchange<D>(r[i.value], r[i.value + D], typename Iota<N>::type{});
+    });
+    transpose<T, 2 * D>(r);
+  }
+}
+
+// One panel: dst[kk * W + i] = src[i * lane_stride + kk * k_stride], i < lanes <= W, kk < k; lanes beyond are zero.
+template <int W, class T, class S>
+void pack_panel(const S* src, int64_t lane_stride, int64_t k_stride, int64_t lanes, int64_t k, T* dst) {
+  constexpr int N = Simd<T>::N;
+  if (lane_stride == 1 && lanes == W) {
+    for (int64_t kk = 0; kk < k; ++kk, src += k_stride, dst += W)
+      for (int i = 0; i < W; ++i) dst[i] = to_compute<T>(src[i]);
+    return;
+  }
+  int64_t kk = 0;
+  if (k_stride == 1) {
+    // Blocks of N lanes by N steps. The last group's store may run into the next step, which overwrites it; the last step's may not.
+    for (; kk + N <= k; kk += N) {
+      typename Simd<T>::Reg r[ceil_div(W, N) * N];
+      unroll<ceil_div(W, N) * N>([&](auto i) {
+        r[i] = typename Simd<T>::Reg{};
+        if (i < W && i < lanes) r[i] = load_compute<T>(src + i * lane_stride + kk);
+      });
+      unroll<ceil_div(W, N)>([&](auto g) { transpose<T>(r + g * N); });
+      unroll<N>([&](auto l) {
+        unroll<ceil_div(W, N)>([&](auto g) {
+          T* to = dst + (kk + l) * W + g * N;
+          if (l + 1 < N || g * N + N <= W)
+            Simd<T>::store(to, r[g * N + l]);
+          else
+            __builtin_memcpy(to, &r[g * N + l], least(N, W - g * N) * sizeof(T));
+        });
+      });
+    }
+  }
+  for (; kk < k; ++kk)
+    for (int i = 0; i < W; ++i) dst[kk * W + i] = i < lanes ? to_compute<T>(src[i * lane_stride + kk * k_stride]) : T(0);
+}
+
+// All panels of a (lanes, k) operand, panel_step elements apart in dst.
+template <int W, class T, class S>
+void pack_panels(const S* src, int64_t lane_stride, int64_t k_stride, int64_t lanes, int64_t k, T* dst, int64_t panel_step) {
+  for (int64_t i = 0; i < lanes; i += W, dst += panel_step)
+    pack_panel<W>(src + i * lane_stride, lane_stride, k_stride, least<int64_t>(W, lanes - i), k, dst);
+}
+
+}  // namespace
+}  // namespace brasa::cpu::BRASA_ISA

@@ -3,7 +3,8 @@ import { existsSync, readdirSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 
 process.chdir(fileURLToPath(new URL('..', import.meta.url)));
-const addon = existsSync('build/Release/brasa.node') || (existsSync('prebuilds') && readdirSync('prebuilds').length > 0);
+const addon =
+  existsSync('build/Release/brasa.node') || (existsSync('prebuilds') && readdirSync('prebuilds').length > 0);
 const missing = [
   ...(addon ? [] : ['the native library (build/Release/brasa.node)']),
   ...(existsSync('dist/index.js') ? [] : ['dist/']),

@@ -9,6 +9,8 @@ if (!tool) {
   process.exit(1);
 }
 const patterns = ['cc', 'h', 'inl'].flatMap((end) => [`native/*.${end}`, `test/native/*.${end}`]);
-const files = execFileSync('git', ['ls-files', ...patterns], { cwd, encoding: 'utf8' }).split('\n').filter(Boolean);
+const files = execFileSync('git', ['ls-files', ...patterns], { cwd, encoding: 'utf8' })
+  .split('\n')
+  .filter(Boolean);
 const mode = process.argv.includes('--fix') ? ['-i'] : ['--dry-run', '-Werror'];
 process.exit(spawnSync(tool, [...mode, ...files], { cwd, stdio: 'inherit' }).status ?? 1);

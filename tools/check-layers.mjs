@@ -31,7 +31,8 @@ function checkTypeScript(path, text) {
   const from = rank(path);
   if (from < 0) return [`${path}: no layer of tools/check-layers.mjs holds this file`];
   return specifiers(text).flatMap((specifier) => {
-    if (specifier === 'brasa' || specifier.startsWith('brasa/')) return [`${path}: imports its own package, '${specifier}'`];
+    if (specifier === 'brasa' || specifier.startsWith('brasa/'))
+      return [`${path}: imports its own package, '${specifier}'`];
     if (!specifier.startsWith('.')) return [];
     const to = join(dirname(path), specifier).replace(/\.js$/, '.ts');
     if (!to.startsWith('lib/')) return [`${path}: imports ${to}, outside lib/`];
@@ -62,7 +63,10 @@ export function violations(files) {
 /** The repository's own sources. */
 export function sources() {
   const root = fileURLToPath(new URL('..', import.meta.url));
-  const list = execFileSync('git', ['ls-files', '-co', '--exclude-standard', 'lib', 'native'], { cwd: root, encoding: 'utf8' });
+  const list = execFileSync('git', ['ls-files', '-co', '--exclude-standard', 'lib', 'native'], {
+    cwd: root,
+    encoding: 'utf8',
+  });
   const paths = list.split('\n').filter((path) => path && existsSync(join(root, path)));
   return Object.fromEntries(paths.map((path) => [path, readFileSync(join(root, path), 'utf8')]));
 }

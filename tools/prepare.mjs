@@ -106,7 +106,10 @@ if (problem) fail(problem);
 
 // A clone that was moved: CMake refuses the old cache.
 const cache = 'build/CMakeCache.txt';
-if (existsSync(cache) && !readFileSync(cache, 'utf8').includes(`brasa_SOURCE_DIR:STATIC=${root.replace(/\/$/, '')}\n`)) {
+if (
+  existsSync(cache) &&
+  !readFileSync(cache, 'utf8').includes(`brasa_SOURCE_DIR:STATIC=${root.replace(/\/$/, '')}\n`)
+) {
   rmSync('build', { recursive: true });
 }
 

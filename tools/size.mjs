@@ -10,7 +10,9 @@ const folders = ['lib', 'native', 'test', 'bench', 'examples', 'tools'];
 function lines(commit) {
   const args = ['grep', '-Ic', '', ...(commit ? [commit] : ['--untracked']), '--', ...folders];
   const counts = {};
-  for (const line of spawnSync('git', args, { cwd, encoding: 'utf8', maxBuffer: 1 << 26 }).stdout.split('\n').filter(Boolean)) {
+  for (const line of spawnSync('git', args, { cwd, encoding: 'utf8', maxBuffer: 1 << 26 })
+    .stdout.split('\n')
+    .filter(Boolean)) {
     const [path, count] = line.split(':').slice(-2);
     const parts = path.split('/');
     const folder = parts.slice(0, Math.min(2, parts.length - 1)).join('/');
@@ -22,7 +24,9 @@ function lines(commit) {
 const now = lines();
 const then = lines(against);
 const row = (name, count, change) =>
-  console.log(`${name.padEnd(20)}${String(count).padStart(8)}${(change > 0 ? `+${change}` : change < 0 ? `${change}` : '').padStart(8)}`);
+  console.log(
+    `${name.padEnd(20)}${String(count).padStart(8)}${(change > 0 ? `+${change}` : change < 0 ? `${change}` : '').padStart(8)}`,
+  );
 let total = 0;
 let before = 0;
 for (const folder of [...new Set([...Object.keys(now), ...Object.keys(then)])].sort()) {

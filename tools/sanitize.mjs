@@ -1,0 +1,29 @@
+// node tools/sanitize.mjs address [vitest arguments]: the addon under AddressSanitizer and UBSan, through the tests named in package.json.
+// node tools/sanitize.mjs thread: the thread pool alone under ThreadSanitizer, at several thread counts.
+import { execFileSync, spawnSync } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
+import { cmake } from './cmake.mjs';
+
+process.chdir(fileURLToPath(new URL('..', import.meta.url)));
+const [kind, ...rest] = process.argv.slice(2);
+
+function run(command, args, env) {
+  const { status } = spawnSync(command, args, { stdio: 'inherit', env: { ...process.env, ...env } });
+  if (status !== 0) process.exit(status ?? 1);
+}
+
+if (kind === 'thread') {
+  cmake('build/tsan', 'pool_test', ['-DBRASA_SANITIZE=thread']);
+  for (const threads of ['1', '2', '4', '8']) run('build/tsan/pool_test', [], { BRASA_THREADS: threads });
+} else {
+  // node-gyp-build looks for <BRASA_PREBUILD>/build/Release/*.node before anything else.
+  const output = `${process.cwd()}/build/asan/build/Release`;
+  cmake('build/asan', 'brasa', ['-DBRASA_SANITIZE=address,undefined', `-DCMAKE_LIBRARY_OUTPUT_DIRECTORY=${output}`]);
+  const runtime = execFileSync(process.env.CXX ?? 'c++', ['-print-file-name=libasan.so'], { encoding: 'utf8' }).trim();
+  run(process.execPath, ['node_modules/vitest/vitest.mjs', 'run', ...rest], {
+    BRASA_PREBUILD: `${process.cwd()}/build/asan`,
+    LD_PRELOAD: runtime,
+    ASAN_OPTIONS: 'detect_leaks=0', // V8 keeps what it has until the process ends
+    UBSAN_OPTIONS: 'print_stacktrace=1',
+  });
+}

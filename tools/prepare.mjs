@@ -56,7 +56,7 @@ function check() {
   }
   if (!['ninja', 'make'].some(found)) missing.make = 'ninja or make';
   const tools = Object.keys(missing);
-  if (tools.length > 0) return `to build, brasa needs ${Object.values(missing).join(', ')}; ${installCommand(tools)}`;
+  if (tools.length > 0) return `the build needs ${Object.values(missing).join(', ')}; ${installCommand(tools)}`;
   if (!['typescript', 'cmake-js', 'node-api-headers'].every((name) => existsSync(`node_modules/${name}`))) {
     return 'the development packages are missing (TypeScript, cmake-js); run: npm ci --include=dev';
   }

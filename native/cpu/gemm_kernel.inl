@@ -1,5 +1,5 @@
-// Packed matrix multiplication, the part convolution shares: panels, packing, micro-kernel, macro-kernel. T is float, double,
-// uint32_t or uint64_t (unsigned: integer products wrap). Included by per-ISA families; not a family itself.
+// Packed matrix multiplication, the part convolution shares: panels, packing, micro-kernel, macro-kernel. T is a compute type
+// (float, double, int32_t, int64_t), S a storage type that packing converts. Included by per-ISA families; not a family itself.
 //
 // An operand is packed in panels of W lanes: panel[k * W + lane], lane = row of A (W = MR) or column of B (W = NR), the lanes
 // beyond the matrix zero. Panel p starts at p * W * K, so rows k0..k1 of every panel are one stretch at offset k0 * W and the
@@ -8,7 +8,7 @@
 //   A (M,K) -> ceil(M/MR) panels [K][MR]        macro_kernel: C (m,n) (+)= A panels (m,k) x B panels (k,n)
 //   B (K,N) -> ceil(N/NR) panels [K][NR]        C has unit column stride and row stride ldc
 #pragma once
-#include "simd.h"
+#include "convert.inl"
 
 namespace brasa::cpu::BRASA_ISA {
 namespace {
@@ -52,11 +52,25 @@ BRASA_INLINE void unroll(const F& f) {
   }
 }
 
+// Bare registers (arrays of them stay out of memory). Integer lanes are unsigned: products wrap.
+template <class T>
+struct LaneOf {
+  using type = T;
+};
+template <>
+struct LaneOf<int32_t> {
+  using type = uint32_t;
+};
+template <>
+struct LaneOf<int64_t> {
+  using type = uint64_t;
+};
 template <class T>
 struct Simd {
   static constexpr int N = BRASA_SIMD_BYTES / sizeof(T);
-  typedef T Reg __attribute__((vector_size(BRASA_SIMD_BYTES)));
-  typedef T Mem __attribute__((vector_size(BRASA_SIMD_BYTES), aligned(sizeof(T)), may_alias));
+  using Lane = typename LaneOf<T>::type;
+  typedef Lane Reg __attribute__((vector_size(BRASA_SIMD_BYTES)));
+  typedef Lane Mem __attribute__((vector_size(BRASA_SIMD_BYTES), aligned(sizeof(T)), may_alias));
   static BRASA_INLINE Reg load(const T* p) { return *reinterpret_cast<const Mem*>(p); }
   static BRASA_INLINE void store(T* p, Reg v) { *reinterpret_cast<Mem*>(p) = v; }
 };
@@ -88,7 +102,7 @@ void micro_kernel(int64_t k, const Step<T>& s, T* c, int64_t ldc, bool accumulat
     typename S::Reg row[V];
     unroll<V>([&](auto j) { row[j] = S::load(b + j * S::N); });
     unroll<R>([&](auto i) {
-      const T x = a[i * a_row];
+      const typename S::Lane x = a[i * a_row];
       unroll<V>([&](auto j) { acc[i][j] += x * row[j]; });
     });
     a += a_k;
@@ -119,9 +133,9 @@ void tile_kernel(int64_t m, int64_t n, int64_t k, const Step<T>& s, T* c, int64_
   if (n % N == 0) return fn(k, s, c, ldc, accumulate);
   alignas(64) T tile[MR * NR<T>];
   if (accumulate)
-    for (int64_t i = 0; i < m; ++i) __builtin_memcpy(tile + i * NR<T>, c + i * ldc, n * sizeof(T));
+    for (int64_t i = 0; i < m; ++i) load_row(tile + i * NR<T>, c + i * ldc, n);
   fn(k, s, tile, NR<T>, accumulate);
-  for (int64_t i = 0; i < m; ++i) __builtin_memcpy(c + i * ldc, tile + i * NR<T>, n * sizeof(T));
+  for (int64_t i = 0; i < m; ++i) store_row(c + i * ldc, tile + i * NR<T>, n);
 }
 
 // C (m,n) (+)= A (m,k) x B (k,n), both in panels, their panels a_step and b_step elements apart. k is a K-block (at most about KC),
@@ -138,39 +152,6 @@ void macro_kernel(int64_t m, int64_t n, int64_t k, const T* a, int64_t a_step, c
 }
 
 // ---- packing
-
-// Storage to compute type.
-template <class T, class S>
-BRASA_INLINE T to_compute(S x) { return static_cast<T>(x); }
-template <>
-BRASA_INLINE float to_compute<float, bfloat16_t>(bfloat16_t x) {
-  const uint32_t bits = uint32_t(x.bits) << 16;
-  float y;
-  __builtin_memcpy(&y, &bits, 4);
-  return y;
-}
-template <>
-BRASA_INLINE float to_compute<float, half_t>(half_t x) {
-#ifdef __aarch64__
-  __fp16 y;
-#else
-  _Float16 y;
-#endif
-  __builtin_memcpy(&y, &x, 2);
-  return y;
-}
-
-// N elements at once.
-template <class T, class S>
-BRASA_INLINE typename Simd<T>::Reg load_compute(const S* p) {
-  typename Simd<T>::Reg r;
-  if constexpr (__is_same(T, S)) {
-    r = Simd<T>::load(p);
-  } else {
-    for (int i = 0; i < Simd<T>::N; ++i) r[i] = to_compute<T>(p[i]);
-  }
-  return r;
-}
 
 // Transposes N registers of N lanes: log2(N) rounds, each exchanging the off-diagonal halves of rows D apart.
 template <int... L>
@@ -200,26 +181,33 @@ BRASA_INLINE void transpose(typename Simd<T>::Reg* r) {
 }
 
 // One panel: dst[kk * W + i] = src[i * lane_stride + kk * k_stride], i < lanes <= W, kk < k; lanes beyond are zero.
-template <int W, class T, class S>
-void pack_panel(const S* src, int64_t lane_stride, int64_t k_stride, int64_t lanes, int64_t k, T* dst) {
-  constexpr int N = Simd<T>::N;
-  if (lane_stride == 1 && lanes == W) {
-    for (int64_t kk = 0; kk < k; ++kk, src += k_stride, dst += W)
-      for (int i = 0; i < W; ++i) dst[i] = to_compute<T>(src[i]);
-    return;
-  }
+template <int W, class S>
+void pack_panel(const S* src, int64_t lane_stride, int64_t k_stride, int64_t lanes, int64_t k, Compute<S>* dst) {
+  using T = Compute<S>;
+  constexpr int N = Vec<T>::N, G = ceil_div(W, N);
   int64_t kk = 0;
-  if (k_stride == 1) {
-    // Blocks of N lanes by N steps. The last group's store may run into the next step, which overwrites it; the last step's may not.
-    for (; kk + N <= k; kk += N) {
-      typename Simd<T>::Reg r[ceil_div(W, N) * N];
-      unroll<ceil_div(W, N) * N>([&](auto i) {
-        r[i] = typename Simd<T>::Reg{};
-        if (i < W && i < lanes) r[i] = load_compute<T>(src + i * lane_stride + kk);
+  if (lane_stride == 1 && lanes == W) {
+    for (; kk < k; ++kk) {
+      unroll<G>([&](auto g) {
+        constexpr int n = least(N, W - g.value * N);
+        const S* from = src + kk * k_stride + g * N;
+        if constexpr (n == N)
+          load_as<T>(from).store(dst + kk * W + g * N);
+        else
+          load_as<T>(from, n).store(dst + kk * W + g * N, n);
       });
-      unroll<ceil_div(W, N)>([&](auto g) { transpose<T>(r + g * N); });
+    }
+  } else if (k_stride == 1) {
+    // Blocks of N lanes by N steps. A step's last store may run into the next step, which overwrites it; the block's last may not.
+    for (; kk + N <= k; kk += N) {
+      typename Simd<T>::Reg r[G * N];
+      unroll<G * N>([&](auto i) {
+        r[i] = typename Simd<T>::Reg{};
+        if (i < W && i < lanes) r[i] = (typename Simd<T>::Reg)load_as<T>(src + i * lane_stride + kk).v;
+      });
+      unroll<G>([&](auto g) { transpose<T>(r + g * N); });
       unroll<N>([&](auto l) {
-        unroll<ceil_div(W, N)>([&](auto g) {
+        unroll<G>([&](auto g) {
           T* to = dst + (kk + l) * W + g * N;
           if (l + 1 < N || g * N + N <= W)
             Simd<T>::store(to, r[g * N + l]);
@@ -228,14 +216,25 @@ void pack_panel(const S* src, int64_t lane_stride, int64_t k_stride, int64_t lan
         });
       });
     }
+  } else if (lane_stride == 1) {
+    for (; kk < k; ++kk) {
+      for (int64_t i = 0; i < W; i += N) {
+        const int n = int(least<int64_t>(N, lanes > i ? lanes - i : 0));
+        load_as<T>(src + kk * k_stride + i, n).store(dst + kk * W + i, int(least<int64_t>(N, W - i)));
+      }
+    }
   }
-  for (; kk < k; ++kk)
-    for (int i = 0; i < W; ++i) dst[kk * W + i] = i < lanes ? to_compute<T>(src[i * lane_stride + kk * k_stride]) : T(0);
+  for (; kk < k; ++kk) {
+    const S* from = src + kk * k_stride;
+    T* to = dst + kk * W;
+    for (int i = 0; i < W; ++i) to[i] = i < lanes ? load_one(from + i * lane_stride) : T(0);
+  }
 }
 
 // All panels of a (lanes, k) operand, panel_step elements apart in dst.
-template <int W, class T, class S>
-void pack_panels(const S* src, int64_t lane_stride, int64_t k_stride, int64_t lanes, int64_t k, T* dst, int64_t panel_step) {
+template <int W, class S>
+void pack_panels(const S* src, int64_t lane_stride, int64_t k_stride, int64_t lanes, int64_t k, Compute<S>* dst,
+                 int64_t panel_step) {
   for (int64_t i = 0; i < lanes; i += W, dst += panel_step)
     pack_panel<W>(src + i * lane_stride, lane_stride, k_stride, least<int64_t>(W, lanes - i), k, dst);
 }

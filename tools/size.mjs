@@ -8,7 +8,7 @@ const folders = ['lib', 'native', 'test', 'bench', 'examples', 'tools'];
 
 /** Folder (two levels deep) -> lines of text, in a commit or in the work tree. */
 function lines(commit) {
-  const args = ['grep', '-Ic', '', ...(commit ? [commit] : ['--untracked']), '--', ...folders];
+  const args = ['grep', '-Ic', ...(commit ? ['', commit] : ['--untracked', '']), '--', ...folders];
   const counts = {};
   for (const line of spawnSync('git', args, { cwd, encoding: 'utf8', maxBuffer: 1 << 26 })
     .stdout.split('\n')

@@ -6,17 +6,23 @@
 namespace brasa::cpu {
 
 // Every family file registers itself in the namespace of its instruction set.
-#define FAMILIES(X) X(elementwise) X(random) X(gemm) X(conv) X(pool2d) X(reduce) X(scan) X(softmax) X(norm) X(index) X(sort)
-#define DECLARE(family) void register_##family();
-#define CALL(family) register_##family();
-
+#define FAMILY(name) void register_##name();
 #if defined(__x86_64__)
-namespace v2 { FAMILIES(DECLARE) }
-namespace avx2 { FAMILIES(DECLARE) }
-namespace v4 { FAMILIES(DECLARE) }
+namespace v2 {
+#include "families.def"
+}
+namespace avx2 {
+#include "families.def"
+}
+namespace v4 {
+#include "families.def"
+}
 #else
-namespace neon { FAMILIES(DECLARE) }
+namespace neon {
+#include "families.def"
+}
 #endif
+#undef FAMILY
 
 namespace {
 
@@ -80,21 +86,23 @@ void cpu_name(char* out, size_t size) {
 }
 
 void register_kernels() {
+#define FAMILY(name) register_##name();
 #if defined(__x86_64__)
   if (strcmp(isa_name(), "v4") == 0) {
     using namespace v4;
-    FAMILIES(CALL)
+#include "families.def"
   } else if (strcmp(isa_name(), "avx2") == 0) {
     using namespace avx2;
-    FAMILIES(CALL)
+#include "families.def"
   } else {
     using namespace v2;
-    FAMILIES(CALL)
+#include "families.def"
   }
 #else
   using namespace neon;
-  FAMILIES(CALL)
+#include "families.def"
 #endif
+#undef FAMILY
 }
 
 }  // namespace brasa::cpu

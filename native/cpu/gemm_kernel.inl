@@ -1,9 +1,11 @@
-// Packed matrix multiplication, the part convolution shares: panels, packing, micro-kernel, macro-kernel. T is a compute type
-// (float, double, int32_t, int64_t), S a storage type that packing converts. Included by per-ISA families; not a family itself.
+// Packed matrix multiplication, the part convolution shares: panels, packing, micro-kernel, macro-kernel. T is a
+// compute type (float, double, int32_t, int64_t), S a storage type that packing converts. Included by per-ISA families;
+// not a family itself.
 //
-// An operand is packed in panels of W lanes: panel[k * W + lane], lane = row of A (W = MR) or column of B (W = NR), the lanes
-// beyond the matrix zero. Panel p starts at p * W * K, so rows k0..k1 of every panel are one stretch at offset k0 * W and the
-// panels of a K-block are `panel step` = W * K apart. Packers that know better than strides (im2col) fill such panels themselves.
+// An operand is packed in panels of W lanes: panel[k * W + lane], lane = row of A (W = MR) or column of B (W = NR), the
+// lanes beyond the matrix zero. Panel p starts at p * W * K, so rows k0..k1 of every panel are one stretch at offset k0
+// * W and the panels of a K-block are `panel step` = W * K apart. Packers that know better than strides (im2col) fill
+// such panels themselves.
 //
 //   A (M,K) -> ceil(M/MR) panels [K][MR]        macro_kernel: C (m,n) (+)= A panels (m,k) x B panels (k,n)
 //   B (K,N) -> ceil(N/NR) panels [K][NR]        C has unit column stride and row stride ldc
@@ -13,7 +15,8 @@
 namespace brasa::cpu::BRASA_ISA {
 namespace {
 
-// The micro-kernel's tile is MR rows by NV vectors: as many accumulators as leave registers for NV rows of B and one of A.
+// The micro-kernel's tile is MR rows by NV vectors: as many accumulators as leave registers for NV rows of B and one of
+// A.
 #if BRASA_SIMD_BYTES == 64
 constexpr int MR = 14, NV = 2;  // 28 of 32 registers
 #elif BRASA_SIMD_BYTES == 32
@@ -26,17 +29,20 @@ constexpr int MR = 4, NV = 2;  // 8 of 16: without FMA each product needs a regi
 template <class T>
 constexpr int NR = NV* int(BRASA_SIMD_BYTES / sizeof(T));
 
-// A K-block of one A panel and one B panel stays in L1 (32K), the A block of a task and the B panels it meets in L2 (512K and more).
+// A K-block of one A panel and one B panel stays in L1 (32K), the A block of a task and the B panels it meets in L2
+// (512K and more).
 template <class T>
 constexpr int KC = 1024 / sizeof(T);
 constexpr int MC = MR * (128 / MR);
 template <class T>
-constexpr int NC = NR<T> * (1024 / int(sizeof(T)) / NR<T>);
+constexpr int NC = NR<T>*(1024 / int(sizeof(T)) / NR<T>);
 
 constexpr int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 constexpr int64_t round_up(int64_t a, int64_t b) { return ceil_div(a, b) * b; }
 template <class A>
-constexpr A least(A a, A b) { return a < b ? a : b; }
+constexpr A least(A a, A b) {
+  return a < b ? a : b;
+}
 
 // f(Int<0>), f(Int<1>), ... f(Int<N-1>), unrolled before the compiler assigns registers.
 template <int I>
@@ -77,8 +83,8 @@ struct Simd {
 
 // ---- micro-kernel
 
-// C (R, V vectors) (+)= A (R,k) x B (k, V vectors). Packed: a[k * MR + i]. Direct: a[i * a_row + k * a_k], read where it lies.
-// B's row k starts at b + k * b_k.
+// C (R, V vectors) (+)= A (R,k) x B (k, V vectors). Packed: a[k * MR + i]. Direct: a[i * a_row + k * a_k], read where
+// it lies. B's row k starts at b + k * b_k.
 template <class T>
 struct Step {
   const T* a;
@@ -138,15 +144,16 @@ void tile_kernel(int64_t m, int64_t n, int64_t k, const Step<T>& s, T* c, int64_
   for (int64_t i = 0; i < m; ++i) store_row(c + i * ldc, tile + i * NR<T>, n);
 }
 
-// C (m,n) (+)= A (m,k) x B (k,n), both in panels, their panels a_step and b_step elements apart. k is a K-block (at most about KC),
-// m and n what L2 holds (about MC and NC); k = 0 stores zeros or leaves C.
+// C (m,n) (+)= A (m,k) x B (k,n), both in panels, their panels a_step and b_step elements apart. k is a K-block (at
+// most about KC), m and n what L2 holds (about MC and NC); k = 0 stores zeros or leaves C.
 template <class T>
-void macro_kernel(int64_t m, int64_t n, int64_t k, const T* a, int64_t a_step, const T* b, int64_t b_step, T* c, int64_t ldc,
-                  bool accumulate) {
+void macro_kernel(int64_t m, int64_t n, int64_t k, const T* a, int64_t a_step, const T* b, int64_t b_step, T* c,
+                  int64_t ldc, bool accumulate) {
   for (int64_t j = 0; j < n; j += NR<T>) {
     for (int64_t i = 0; i < m; i += MR) {
       const Step<T> s{a + i / MR * a_step, 0, 0, b + j / NR<T> * b_step, 0};
-      tile_kernel<T, false>(least<int64_t>(m - i, MR), least<int64_t>(n - j, NR<T>), k, s, c + i * ldc + j, ldc, accumulate);
+      tile_kernel<T, false>(least<int64_t>(m - i, MR), least<int64_t>(n - j, NR<T>), k, s, c + i * ldc + j, ldc,
+                            accumulate);
     }
   }
 }
@@ -198,7 +205,8 @@ void pack_panel(const S* src, int64_t lane_stride, int64_t k_stride, int64_t lan
       });
     }
   } else if (k_stride == 1) {
-    // Blocks of N lanes by N steps. A step's last store may run into the next step, which overwrites it; the block's last may not.
+    // Blocks of N lanes by N steps. A step's last store may run into the next step, which overwrites it; the block's
+    // last may not.
     for (; kk + N <= k; kk += N) {
       typename Simd<T>::Reg r[G * N];
       unroll<G * N>([&](auto i) {

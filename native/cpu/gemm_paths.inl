@@ -1,0 +1,325 @@
+// The ways matmul computes one product: rows, direct, packed, reference. See gemm.inl for who takes which.
+#pragma once
+#include "gemm_kernel.inl"
+
+namespace brasa::cpu::BRASA_ISA {
+namespace {
+
+// y (m,n) = a (m,k) x b (k,n) (+ c). Strides in elements. Swapped: a is the call's second operand, transposed.
+struct Shape {
+  int64_t m, n, k;
+  int64_t a_row, a_k, b_k, b_col, c_row, c_col, y_row, y_col;
+  bool swapped;
+};
+template <class S>
+struct Operands {
+  const S *a, *b, *c;  // c may be null
+  S* y;
+};
+
+constexpr int64_t kFewRows = 2 * MR;       // rows of A that B streams past
+constexpr int64_t kSmall = 64;             // direct: the operands lie in L1 and L2
+constexpr int64_t kChunk = 256 << 10;      // multiply-adds that are worth a chunk of their own, about 5 us
+constexpr int64_t kLarge = 64 << 20;       // multiply-adds that are worth both threads
+constexpr int64_t kDeep = 4096;            // steps of K packed at once
+constexpr int64_t kPanelBytes = 16 << 20;  // packed operand kept at once
+
+// y's rows i0..i1, columns j0..j1 get c, in the compute type.
+template <class S>
+void fill_from_c(const Shape& s, const S* c, int64_t i0, int64_t i1, int64_t j0, int64_t j1, Compute<S>* to,
+                 int64_t ld) {
+  for (int64_t i = i0; i < i1; ++i, to += ld) {
+    const S* from = c + i * s.c_row + j0 * s.c_col;
+    if (s.c_col == 1)
+      load_row(to, from, j1 - j0);
+    else
+      for (int64_t j = 0; j < j1 - j0; ++j) to[j] = load_one(from + j * s.c_col);
+  }
+}
+
+// ---- reference
+
+template <class S>
+Status reference_product(const Shape& s, const Operands<S>& o) {
+  using T = typename Simd<Compute<S>>::Lane;  // unsigned: integers wrap
+  for (int64_t i = 0; i < s.m; ++i) {
+    for (int64_t j = 0; j < s.n; ++j) {
+      T sum = o.c ? T(load_one(o.c + i * s.c_row + j * s.c_col)) : T(0);
+      for (int64_t k = 0; k < s.k; ++k)
+        sum += T(load_one(o.a + i * s.a_row + k * s.a_k)) * T(load_one(o.b + k * s.b_k + j * s.b_col));
+      store_one(o.y + i * s.y_row + j * s.y_col, Compute<S>(sum));
+    }
+  }
+  return kOk;
+}
+
+// ---- rows: dot products along contiguous K
+
+// R rows of a (of T, row stride a_row) by J columns of b (row stride b_col), each pair in a register; sums to
+// out[R][J].
+template <class S, int R, int J>
+void dot_kernel(int64_t k, const Compute<S>* a, int64_t a_row, const S* b, int64_t b_col, Compute<S>* out) {
+  using T = Compute<S>;
+  using V = Simd<T>;
+  typename V::Reg acc[R][J] = {};
+  int64_t kk = 0;
+  for (; kk + V::N <= k; kk += V::N) {
+    typename V::Reg x[J];
+    unroll<J>([&](auto j) { x[j] = (typename V::Reg)load_as<T>(b + j * b_col + kk).v; });
+    unroll<R>([&](auto i) {
+      const auto row = V::load(a + i * a_row + kk);
+      unroll<J>([&](auto j) { acc[i][j] += row * x[j]; });
+    });
+  }
+  if (kk < k) {
+    const int n = int(k - kk);
+    unroll<J>([&](auto j) {
+      const auto x = (typename V::Reg)load_as<T>(b + j * b_col + kk, n).v;
+      unroll<R>([&](auto i) { acc[i][j] += (typename V::Reg)Vec<T>::load(a + i * a_row + kk, n).v * x; });
+    });
+  }
+  unroll<R>(
+      [&](auto i) { unroll<J>([&](auto j) { out[i * J + j] = hsum(Vec<T>((typename Vec<T>::Raw)acc[i][j])); }); });
+}
+
+constexpr int kDotRows = BRASA_SIMD_BYTES == 64 ? 6 : 2, kDotCols = 4;
+
+template <class S>
+struct DotTable {
+  using Fn = void (*)(int64_t, const Compute<S>*, int64_t, const S*, int64_t, Compute<S>*);
+  Fn wide[kDotRows], narrow[kDotRows];
+  constexpr DotTable() : wide(), narrow() { fill<1>(); }
+  template <int R>
+  constexpr void fill() {
+    wide[R - 1] = &dot_kernel<S, R, kDotCols>;
+    narrow[R - 1] = &dot_kernel<S, R, 1>;
+    if constexpr (R < kDotRows) fill<R + 1>();
+  }
+};
+
+template <class S>
+Status rows_product(const Shape& s, const Operands<S>& o) {
+  using T = Compute<S>;
+  static constexpr DotTable<S> table;
+  const T* a = nullptr;
+  int64_t a_row = s.a_row;
+  if constexpr (kSame<S, T>) a = s.a_k == 1 ? o.a : nullptr;
+  if (!a) {
+    T* copy = static_cast<T*>(scratch(0, sizeof(T) * s.m * s.k + 64));
+    if (!copy) return kOutOfMemory;
+    for (int64_t i = 0; i < s.m; ++i)
+      for (int64_t k = 0; k < s.k; ++k) copy[i * s.k + k] = load_one(o.a + i * s.a_row + k * s.a_k);
+    a = copy;
+    a_row = s.k;
+  }
+  parallel(s.n, round_up(ceil_div(kChunk / 2, s.m * s.k), kDotCols), [&](int64_t j0, int64_t j1) {
+    T out[kDotRows * kDotCols];
+    for (int64_t j = j0; j < j1;) {
+      const int64_t cols = j + kDotCols <= j1 ? kDotCols : 1;
+      for (int64_t i = 0; i < s.m; i += kDotRows) {
+        const int64_t rows = least<int64_t>(kDotRows, s.m - i);
+        (cols == 1 ? table.narrow : table.wide)[rows - 1](s.k, a + i * a_row, a_row, o.b + j * s.b_col, s.b_col, out);
+        for (int64_t r = 0; r < rows; ++r) {
+          for (int64_t l = 0; l < cols; ++l) {
+            typename Simd<T>::Lane sum = out[r * cols + l];
+            if (o.c) sum += load_one(o.c + (i + r) * s.c_row + (j + l) * s.c_col);
+            store_one(o.y + (i + r) * s.y_row + (j + l) * s.y_col, T(sum));
+          }
+        }
+      }
+      j += cols;
+    }
+  });
+  return kOk;
+}
+
+// ---- direct: operands read where they lie, rows of B contiguous
+
+template <class T>
+Status direct_product(const Shape& s, const Operands<T>& o) {
+  // All of K at once while B is small; else a few rows of B, each a stream, whose width the tile sweeps.
+  const bool small = s.n <= kSmall * 2;
+  const int64_t kc = small ? KC<T> : 16;
+  const int64_t whole = s.n / Simd<T>::N * Simd<T>::N;
+  const int64_t rows = s.m <= kFewRows ? s.m : round_up(ceil_div(kChunk, s.n * (s.k + 1)), MR);
+  const int64_t cols = s.m <= kFewRows && !small
+                           ? round_up(least<int64_t>(ceil_div(kChunk, s.m * (s.k + 1)) + 8 * NR<T>, 4096), NR<T>)
+                           : s.n;
+  const int64_t row_blocks = ceil_div(s.m, rows > 0 ? rows : 1),
+                blocks = row_blocks * ceil_div(s.n, cols > 0 ? cols : 1);
+  int failed = 0;
+  parallel(blocks, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t block = begin; block < end; ++block) {
+      const int64_t i0 = block % row_blocks * rows, i1 = least(s.m, i0 + rows);
+      const int64_t j0 = block / row_blocks * cols, j1 = least(s.n, j0 + cols), mid = least(whole, j1);
+      if (o.c) fill_from_c(s, o.c, i0, i1, j0, j1, o.y + i0 * s.y_row + j0, s.y_row);
+      int64_t k0 = 0;
+      do {
+        const int64_t k = least(kc, s.k - k0);
+        const bool accumulate = o.c || k0 > 0;
+        for (int64_t j = j0; j < mid; j += NR<T>) {
+          for (int64_t i = i0; i < i1; i += MR) {
+            const Step<T> step{o.a + i * s.a_row + k0 * s.a_k, s.a_row, s.a_k, o.b + k0 * s.b_k + j, s.b_k};
+            tile_kernel<T, true>(least<int64_t>(MR, i1 - i), least<int64_t>(NR<T>, mid - j), k, step,
+                                 o.y + i * s.y_row + j, s.y_row, accumulate);
+          }
+        }
+        k0 += k;
+      } while (k0 < s.k);
+      if (mid == j1) continue;
+      // The columns beyond whole vectors, as a panel.
+      T* panel = static_cast<T*>(scratch(3, sizeof(T) * KC<T> * NR<T>));
+      if (!panel) return __atomic_store_n(&failed, 1, __ATOMIC_RELAXED);
+      k0 = 0;
+      do {
+        const int64_t k = least<int64_t>(KC<T>, s.k - k0);
+        pack_panel<NR<T>>(o.b + k0 * s.b_k + mid, 1, s.b_k, j1 - mid, k, panel);
+        for (int64_t i = i0; i < i1; i += MR) {
+          const Step<T> step{o.a + i * s.a_row + k0 * s.a_k, s.a_row, s.a_k, panel, NR<T>};
+          tile_kernel<T, true>(least<int64_t>(MR, i1 - i), j1 - mid, k, step, o.y + i * s.y_row + mid, s.y_row,
+                               o.c || k0 > 0);
+        }
+        k0 += k;
+      } while (k0 < s.k);
+    }
+  });
+  return failed ? kOutOfMemory : kOk;
+}
+
+// ---- packed
+
+// How y is cut: tiles of tile_m x tile_n, columns of tiles outermost.
+struct Tiling {
+  int64_t tile_m, tile_n, rows, cols;
+};
+template <class T>
+Tiling tiling(int64_t m, int64_t n) {
+  const auto cut = [](int64_t size, int64_t unit, int64_t most) {
+    const int64_t panels = ceil_div(size, unit), parts = (panels * unit + most / 2) / most;
+    return ceil_div(panels, parts > 0 ? parts : 1) * unit;
+  };
+  Tiling t;
+  t.tile_m = cut(m, MR, MC);
+  t.tile_n = cut(n, NR<T>, NC<T>);
+  t.rows = ceil_div(m, t.tile_m);
+  t.cols = ceil_div(n, t.tile_n);
+  return t;
+}
+
+// O is the compute type (y may then be accumulated into), or S, for which each task keeps a tile in the compute type
+// and K is at most kDeep. An operand that one row or column of tiles meets is packed by that task, K-block by K-block;
+// else beforehand, by all threads, as much of it as kPanelBytes hold.
+template <class S, class O>
+Status packed_into(const Shape& s, const S* a, const S* b, const S* c, O* y, int64_t y_row) {
+  using T = Compute<S>;
+  const Tiling t = tiling<T>(s.m, s.n);
+  const bool own_a = t.cols == 1, own_b = t.rows == 1;
+  const int64_t deep = least(s.k, kDeep), held = kPanelBytes / int64_t(sizeof(T)) / (deep + 1);
+  const int64_t block_m = own_a ? s.m : least(s.m, round_up(held, t.tile_m)),
+                block_n = own_b ? s.n : least(s.n, round_up(held, t.tile_n));
+  T* const pa = own_a ? nullptr : static_cast<T*>(scratch(0, sizeof(T) * round_up(block_m, MR) * deep + 64));
+  T* const pb = own_b ? nullptr : static_cast<T*>(scratch(1, sizeof(T) * round_up(block_n, NR<T>) * deep + 64));
+  if ((!own_a && !pa) || (!own_b && !pb)) return kOutOfMemory;
+  int failed = 0;
+
+  // One block of y: rows i0.., columns j0.., steps k0.. of K.
+  const auto block = [&](int64_t i0, int64_t m, int64_t j0, int64_t n, int64_t k0, int64_t k) {
+    const int64_t a_panels = own_a ? 0 : ceil_div(m, MR), b_panels = own_b || i0 > 0 ? 0 : ceil_div(n, NR<T>);
+    parallel(a_panels + b_panels, ceil_div(kChunk / 8, k * MR + 1), [&](int64_t begin, int64_t end) {
+      for (int64_t p = begin; p < end; ++p) {
+        if (p < b_panels)
+          pack_panel<NR<T>>(b + k0 * s.b_k + (j0 + p * NR<T>)*s.b_col, s.b_col, s.b_k,
+                            least<int64_t>(NR<T>, n - p * NR<T>), k, pb + p * NR<T> * k);
+        else
+          pack_panel<MR>(a + k0 * s.a_k + (i0 + (p - b_panels) * MR) * s.a_row, s.a_row, s.a_k,
+                         least<int64_t>(MR, m - (p - b_panels) * MR), k, pa + (p - b_panels) * MR * k);
+      }
+    });
+    const int64_t rows = ceil_div(m, t.tile_m), steps = ceil_div(k, ceil_div(k + (k == 0), KC<T>));
+    parallel(rows * ceil_div(n, t.tile_n), 1, [&](int64_t begin, int64_t end) {
+      for (int64_t tile = begin; tile < end; ++tile) {
+        const int64_t i = tile % rows * t.tile_m, tm = least(t.tile_m, m - i), j = tile / rows * t.tile_n,
+                      tn = least(t.tile_n, n - j);
+        T* own = nullptr;  // A's, then B's K-block
+        if (own_a || own_b) own = static_cast<T*>(scratch(3, sizeof(T) * (t.tile_m + t.tile_n) * KC<T>));
+        T* to;
+        int64_t ld = y_row;
+        if constexpr (kSame<O, T>)
+          to = y + (i0 + i) * y_row + j0 + j;
+        else
+          to = static_cast<T*>(scratch(2, sizeof(T) * t.tile_m * t.tile_n)), ld = t.tile_n;
+        if (!to || ((own_a || own_b) && !own)) return __atomic_store_n(&failed, 1, __ATOMIC_RELAXED);
+        if (c && k0 == 0) fill_from_c(s, c, i0 + i, i0 + i + tm, j0 + j, j0 + j + tn, to, ld);
+        int64_t kk = 0;
+        do {
+          const int64_t kc = least(steps, k - kk);
+          const T* xa = pa + i * k + kk * MR;
+          const T* xb = pb + j * k + kk * NR<T>;
+          if (own_a) {
+            pack_panels<MR>(a + (k0 + kk) * s.a_k + (i0 + i) * s.a_row, s.a_row, s.a_k, tm, kc, own, MR * kc);
+            xa = own;
+          }
+          if (own_b) {
+            T* const to_b = own + t.tile_m * KC<T>;
+            pack_panels<NR<T>>(b + (k0 + kk) * s.b_k + (j0 + j) * s.b_col, s.b_col, s.b_k, tn, kc, to_b, NR<T> * kc);
+            xb = to_b;
+          }
+          macro_kernel(tm, tn, kc, xa, MR * (own_a ? kc : k), xb, NR<T> * (own_b ? kc : k), to, ld, c || k0 + kk > 0);
+          kk += kc;
+        } while (kk < k);
+        if constexpr (!kSame<O, T>)
+          for (int64_t r = 0; r < tm; ++r) store_row(y + (i0 + i + r) * y_row + j0 + j, to + r * ld, tn);
+      }
+    });
+  };
+  int64_t k0 = 0;
+  do {
+    const int64_t k = least(deep, s.k - k0);
+    for (int64_t j0 = 0; j0 < s.n; j0 += block_n)
+      for (int64_t i0 = 0; i0 < s.m; i0 += block_m)
+        block(i0, least(block_m, s.m - i0), j0, least(block_n, s.n - j0), k0, k);
+    k0 += k;
+  } while (k0 < s.k);
+  return failed ? kOutOfMemory : kOk;
+}
+
+// A long K is cut into slices when y alone has too few tiles for the threads; their partial products, and those of a
+// narrow type with a long K, are kept in the compute type and summed in order.
+template <class S>
+Status packed_product(const Shape& s, const Operands<S>& o) {
+  using T = Compute<S>;
+  const Tiling t = tiling<T>(s.m, s.n);
+  const int64_t slices = t.rows * t.cols > 2 ? 1 : least<int64_t>(16, s.k / (4 * KC<T>)+1);
+  if (slices == 1 && (kSame<S, T> || s.k <= kDeep)) return packed_into(s, o.a, o.b, o.c, o.y, s.y_row);
+  const int64_t size = s.m * s.n, step = round_up(ceil_div(s.k, slices), KC<T>);
+  T* const part = static_cast<T*>(scratch(2, sizeof(T) * slices * size));
+  if (!part) return kOutOfMemory;
+  int failed = 0;
+  parallel(slices, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      const int64_t from = least(s.k, i * step);
+      Shape slice = s;
+      slice.k = least(step, s.k - from);
+      if (packed_into(slice, o.a + from * s.a_k, o.b + from * s.b_k, static_cast<const S*>(nullptr), part + i * size,
+                      s.n) != kOk)
+        __atomic_store_n(&failed, 1, __ATOMIC_RELAXED);
+    }
+  });
+  parallel(s.m, ceil_div(kChunk / 4, s.n * slices), [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      T* const sum = part + i * s.n;
+      for (int64_t slice = 1; slice < slices; ++slice)
+        for (int64_t j = 0; j < s.n; ++j)
+          sum[j] = T(typename Simd<T>::Lane(sum[j]) + typename Simd<T>::Lane(sum[slice * size + j]));
+      if (o.c)
+        for (int64_t j = 0; j < s.n; ++j)
+          sum[j] =
+              T(typename Simd<T>::Lane(sum[j]) + typename Simd<T>::Lane(load_one(o.c + i * s.c_row + j * s.c_col)));
+      store_row(o.y + i * s.y_row, sum, s.n);
+    }
+  });
+  return failed ? kOutOfMemory : kOk;
+}
+
+}  // namespace
+}  // namespace brasa::cpu::BRASA_ISA

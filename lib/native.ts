@@ -41,4 +41,55 @@ function load(): unknown {
   }
 }
 
-export const native = load() as Record<string, never>;
+/** A row of native/ops.def; arity 0 is a KERNEL. */
+export interface OpRow {
+  readonly id: number;
+  readonly name: string;
+  readonly arity: number;
+  readonly types: string;
+  readonly result: string;
+}
+
+export interface DeviceRow {
+  readonly backend: string;
+  readonly name: string;
+  readonly isa: string;
+  readonly memoryTotal: number;
+  readonly memoryFree: number;
+  readonly threads: number;
+  readonly vnni: number;
+  readonly bf16: number;
+}
+
+/** What native/addon.cc exports; a negative number answered for an id is a status. */
+export interface Native {
+  /** Shared memory for the operands of `run`; native/addon.cc says what lies where. */
+  readonly words: Int32Array;
+  readonly numbers: Float64Array;
+  readonly table: {
+    readonly ops: readonly OpRow[];
+    readonly dtypes: readonly { id: number; name: string; bytes: number; compute: string }[];
+  };
+  run(...fresh: object[]): void;
+  create(storage: object, device: number, bytes: number): number;
+  write(slot: number, byteOffset: number, from: ArrayBufferView): number;
+  read(slot: number, byteOffset: number, to: ArrayBufferView): number;
+  release(slot: number): void;
+  sweep(all: boolean): number;
+  plan(device: number, description: Float64Array): number;
+  dropPlan(id: number): void;
+  stats(device: number): {
+    liveBytes: number;
+    cachedBytes: number;
+    peakBytes: number;
+    liveBlocks: number;
+    deviceAllocations: number;
+    liveStorages: number;
+  };
+  trim(device: number): void;
+  devices(): DeviceRow[];
+  limitIsa(name: string): number;
+  mapFile(path: string): ArrayBuffer | number;
+}
+
+export const native = load() as Native;

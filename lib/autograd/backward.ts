@@ -1,0 +1,231 @@
+/** Backward: an interpreter over tape records. It knows no op; what it needs itself (add, sum to a shape, cast) it looks up by name. */
+import { apply } from '../core/apply.js';
+import { type InputGrad, lookup, type Op } from '../core/define.js';
+import { GradError, ShapeError } from '../core/error.js';
+import { type Layout, layoutOf, sameShape, show } from '../core/layout.js';
+import { type Node, recording, type Saved } from '../core/tape.js';
+import { abstract, isAbstract, pin, storageMark, Tensor } from '../core/tensor.js';
+
+type Rule = (g: unknown, inputs: unknown, y: unknown, params: unknown) => Tensor | readonly InputGrad[];
+
+export interface BackwardOptions {
+  /** Keep the graph, so that backward can run through it again. */
+  retainGraph?: boolean;
+  /** Record the backward computation itself, for gradients of gradients; implies retainGraph. */
+  createGraph?: boolean;
+}
+
+/** Runs backward from `roots` with gradients `seeds`; `sink` gets what reaches each leaf or wanted output. */
+export function runBackward(
+  roots: readonly Tensor[],
+  seeds: readonly Tensor[],
+  options: BackwardOptions,
+  sink: (node: Node, index: number, grad: Tensor) => boolean,
+): void {
+  const createGraph = options.createGraph ?? false;
+  const retain = options.retainGraph ?? createGraph;
+  const order = reachable(roots.map((root) => root.node!));
+  const taping = recording.enabled;
+  recording.enabled = createGraph;
+  try {
+    roots.forEach((root, i) => add(root.node!, root.index, seeds[i]!));
+    for (const node of order) {
+      const pending = node.pending;
+      if (pending === null) continue;
+      node.pending = null;
+      for (let i = 0; i < pending.length; i++) {
+        if (pending[i] == null) continue;
+        for (const hook of node.hooks?.[i] ?? []) pending[i] = hook(pending[i]!) ?? pending[i]!;
+        if (sink(node, i, pending[i]!)) pending[i] = pending[i]!;
+      }
+      if (node.op === null) continue;
+      step(node, pending);
+      if (!retain) release(node);
+    }
+  } finally {
+    recording.enabled = taping;
+    for (const node of order) node.pending = null;
+  }
+}
+
+/** Every record behind `from`, latest first. */
+function reachable(from: readonly Node[]): Node[] {
+  const seen = new Set<Node>(from);
+  const order = [...seen];
+  for (let i = 0; i < order.length; i++) {
+    const { edges } = order[i]!;
+    for (let j = 0; j < edges.length; j++) {
+      const next = edges[j]!;
+      if (next !== null && !seen.has(next)) {
+        seen.add(next);
+        order.push(next);
+      }
+    }
+  }
+  return order.sort((a, b) => b.seq - a.seq);
+}
+
+function step(node: Node, pending: (Tensor | null)[]): void {
+  const op = node.op!;
+  if (node.freed) {
+    throw new GradError(
+      'backward() ran through this graph before and freed it: pass { retainGraph: true } the first time',
+      { op: op.name },
+    );
+  }
+  const rule = op.grad as unknown as Rule;
+  const values = restore(node);
+  const g = op.many ? node.layouts.map((layout, i) => pending[i] ?? zeros(layout)) : pending[0]!;
+  const grads = rule(g, values.inputs, op.many ? values.outputs : values.outputs[0], node.params);
+  const list = grads instanceof Tensor ? [grads] : grads;
+  for (let i = 0; i < node.edges.length; i++) {
+    const edge = node.edges[i]!;
+    if (edge === null) continue;
+    const one = list[i];
+    const value = typeof one === 'function' ? one() : one;
+    if (!value) continue;
+    add(edge, node.edgeIndex[i]!, fit(value, node.inputs[i]!, op));
+  }
+}
+
+/** The values that the rule may ask for; those that were not saved have a layout and nothing else. */
+function restore(node: Node): { inputs: (Tensor | number)[]; outputs: Tensor[] } {
+  let version = 0;
+  const value = (saved: Saved): Tensor | number => {
+    if (typeof saved === 'number') return saved;
+    if (!(saved instanceof Tensor)) return abstract(saved);
+    if (saved.disposed || saved.storage.version !== node.versions[version++]) stale(node, saved);
+    return saved;
+  };
+  const inputs = node.inputs.map(value);
+  return { inputs, outputs: node.outputs.map(value) as Tensor[] };
+}
+
+function stale(node: Node, x: Tensor): never {
+  const why = x.disposed ? 'was disposed' : 'was modified in place';
+  throw new GradError(`a value of shape ${show(x.shape)} ${why} after being saved for backward`, { op: node.op!.name });
+}
+
+function add(node: Node, index: number, grad: Tensor): void {
+  if (node.pending === null) node.pending = [];
+  const before = node.pending[index];
+  node.pending[index] = before == null ? grad : apply(op('add'), [before, grad]);
+}
+
+/** A gradient in the shape and dtype of its input: what was broadcast is summed, what was promoted is cast back. */
+function fit(grad: Tensor, input: Saved, of: Op): Tensor {
+  const layout = (input instanceof Tensor ? input.layout : input) as Layout;
+  let out = grad;
+  if (!sameShape(out.shape, layout.shape)) {
+    if (out.ndim < layout.ndim)
+      throw new ShapeError(`its gradient has shape ${show(out.shape)}, its input ${show(layout.shape)}`, {
+        op: of.name,
+      });
+    out = apply(op('sumTo'), [out], { shape: layout.shape });
+  }
+  return out.dtype === layout.dtype ? out : apply(op('cast'), [out], { dtype: layout.dtype });
+}
+
+function zeros(layout: Layout): Tensor {
+  return apply(op('full'), [0], { shape: layout.shape, dtype: layout.dtype, device: layout.device });
+}
+
+function release(node: Node): void {
+  node.freed = true;
+  node.inputs = node.inputs.map((saved) => (saved instanceof Tensor ? saved.layout : saved));
+  node.outputs = node.layouts as Saved[];
+  node.versions = [];
+}
+
+const found = new Map<string, Op>();
+function op(name: string): Op {
+  let one = found.get(name);
+  if (!one) {
+    one = lookup(name);
+    found.set(name, one);
+  }
+  return one;
+}
+
+function seedFor(y: Tensor, given: Tensor | undefined): Tensor {
+  if (y.node === null) throw new GradError('this tensor does not depend on anything that requires grad');
+  if (given !== undefined) {
+    if (!sameShape(given.shape, y.shape))
+      throw new ShapeError(`the gradient has shape ${show(given.shape)}, the tensor ${show(y.shape)}`, {
+        op: 'backward',
+      });
+    return given;
+  }
+  if (y.size !== 1)
+    throw new GradError(
+      `backward() without a gradient needs a tensor of one element, this one is ${show(y.shape)}: reduce it, or pass { gradient }`,
+    );
+  return apply(op('full'), [1], { shape: y.shape, dtype: y.dtype, device: y.device });
+}
+
+/**
+ * Accumulates d(y)/d(leaf) into `leaf.grad` of every leaf that requires grad (torch.Tensor.backward).
+ * @param options.gradient d(loss)/d(y), of y's shape; needed unless y has one element.
+ * @throws GradError when there is no graph, it was freed, or a saved value was modified in place.
+ */
+export function backward(y: Tensor, options: BackwardOptions & { gradient?: Tensor } = {}): void {
+  const mark = storageMark();
+  const seed = seedFor(y, options.gradient);
+  const taken = new Set<Tensor['storage']>();
+  runBackward([y], [seed], options, (node, _index, grad) => {
+    const leaf = node.leaf;
+    if (leaf === null) return false;
+    if (leaf.grad !== null) leaf.grad = apply(op('add'), [leaf.grad, grad]);
+    else leaf.grad = own(grad, taken, mark, options.createGraph ?? false);
+    pin(leaf.grad);
+    return true;
+  });
+}
+
+/** A gradient that nothing else holds may become the leaf's; anything shared is copied. */
+function own(grad: Tensor, taken: Set<Tensor['storage']>, mark: number, createGraph: boolean): Tensor {
+  const fresh = grad.storage.id >= mark && !taken.has(grad.storage);
+  if (
+    createGraph ||
+    (fresh && grad.layout.strides.every((s, i) => s !== 0 || grad.shape[i]! <= 1) && !isAbstract(grad))
+  ) {
+    taken.add(grad.storage);
+    return grad;
+  }
+  return apply(op('clone'), [grad]);
+}
+
+/**
+ * d(y)/d(x) for each x, without touching any `.grad` (torch.autograd.grad).
+ * @returns one gradient for each of `xs`, of its shape and dtype
+ * @throws GradError when an x is not part of y's graph, unless `allowUnused`, which gives zeros of its shape there.
+ */
+export function gradients(
+  y: Tensor | readonly Tensor[],
+  xs: readonly Tensor[],
+  options: BackwardOptions & { gradient?: Tensor | readonly Tensor[]; allowUnused?: boolean } = {},
+): Tensor[] {
+  const ys = y instanceof Tensor ? [y] : y;
+  const given =
+    options.gradient === undefined ? [] : options.gradient instanceof Tensor ? [options.gradient] : options.gradient;
+  const seeds = ys.map((one, i) => seedFor(one, given[i]));
+  const results = new Array<Tensor | null>(xs.length).fill(null);
+  for (const x of xs) {
+    if (x.node === null)
+      throw new GradError(
+        'a tensor to differentiate by does not require grad: call requiresGrad_() before computing y',
+      );
+  }
+  runBackward(ys, seeds, options, (node, index, grad) => {
+    xs.forEach((x, i) => {
+      if (x.node === node && x.index === index) results[i] = grad;
+    });
+    return false;
+  });
+  return results.map((grad, i) => {
+    if (grad !== null) return grad;
+    if (!options.allowUnused)
+      throw new GradError(`y does not depend on tensor ${i} of xs (pass { allowUnused: true } for zeros)`);
+    return zeros(layoutOf(xs[i]!.shape, xs[i]!.dtype, xs[i]!.device));
+  });
+}

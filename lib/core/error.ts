@@ -1,0 +1,97 @@
+/** The error classes. Every error that brasa throws on purpose is one of them, with a stable `code`. */
+
+/** Frames of this package at the top of a stack say nothing to a user: the stack starts at the user's line. */
+const home = new URL('..', import.meta.url).href;
+const homePath = decodeURIComponent(new URL('..', import.meta.url).pathname);
+
+function trimStack(error: Error): void {
+  if (process.env.BRASA_DEBUG || !error.stack) return;
+  const lines = error.stack.split('\n');
+  const first = lines.findIndex((line) => /^\s+at /.test(line));
+  if (first < 0) return;
+  let user = first;
+  while (user < lines.length && (lines[user]!.includes(home) || lines[user]!.includes(homePath))) user++;
+  if (user < lines.length) error.stack = [...lines.slice(0, first), ...lines.slice(user)].join('\n');
+}
+
+export interface BrasaErrorOptions {
+  /** The op that refused: the message then begins with `[op]`. */
+  op?: string;
+  cause?: unknown;
+}
+
+export class BrasaError extends Error {
+  readonly code: string;
+  readonly op: string | undefined;
+  constructor(message: string, code: string, options: BrasaErrorOptions = {}) {
+    super(
+      options.op ? `[${options.op}] ${message}` : message,
+      options.cause === undefined ? undefined : { cause: options.cause },
+    );
+    this.code = code;
+    this.op = options.op;
+    this.name = new.target.name;
+    trimStack(this);
+  }
+}
+
+/** Sizes that do not fit: `[matmul] inner sizes differ: (2,3) x (4,5)`. */
+export class ShapeError extends BrasaError {
+  constructor(message: string, options?: BrasaErrorOptions) {
+    super(message, 'ERR_BRASA_SHAPE', options);
+  }
+}
+/** An element type that an op or device does not take. */
+export class DTypeError extends BrasaError {
+  constructor(message: string, options?: BrasaErrorOptions) {
+    super(message, 'ERR_BRASA_DTYPE', options);
+  }
+}
+/** An unknown, absent or failed device, or operands on different ones. */
+export class DeviceError extends BrasaError {
+  constructor(message: string, options?: BrasaErrorOptions) {
+    super(message, 'ERR_BRASA_DEVICE', options);
+  }
+}
+/** An index or dim outside its range. */
+export class IndexError extends BrasaError {
+  constructor(message: string, options?: BrasaErrorOptions) {
+    super(message, 'ERR_BRASA_INDEX', options);
+  }
+}
+/** No memory left on a device, after its cache was emptied. */
+export class OutOfMemoryError extends BrasaError {
+  constructor(message: string, options?: BrasaErrorOptions) {
+    super(message, 'ERR_BRASA_OUT_OF_MEMORY', options);
+  }
+}
+/** A file that is truncated, corrupt, hostile or of another format. */
+export class FormatError extends BrasaError {
+  constructor(message: string, options?: BrasaErrorOptions) {
+    super(message, 'ERR_BRASA_FORMAT', options);
+  }
+}
+/** A tensor used after `dispose()`, after its `using` block or its scope. */
+export class DisposedError extends BrasaError {
+  constructor(message: string, options?: BrasaErrorOptions) {
+    super(message, 'ERR_BRASA_DISPOSED', options);
+  }
+}
+/** A gradient that cannot be had: no graph, a freed graph, a value modified in place. */
+export class GradError extends BrasaError {
+  constructor(message: string, options?: BrasaErrorOptions) {
+    super(message, 'ERR_BRASA_GRAD', options);
+  }
+}
+/** Something that a traced function cannot do, such as reading a value. */
+export class TraceError extends BrasaError {
+  constructor(message: string, options?: BrasaErrorOptions) {
+    super(message, 'ERR_BRASA_TRACE', options);
+  }
+}
+/** Any other argument of the wrong kind or value. */
+export class ArgumentError extends BrasaError {
+  constructor(message: string, options?: BrasaErrorOptions) {
+    super(message, 'ERR_BRASA_ARGUMENT', options);
+  }
+}

@@ -1,0 +1,200 @@
+/** Tensor and the storage under it: an interned layout over a slot of the native library. Ops are attached in lib/methods.ts. */
+import { native } from '../native.js';
+import { deviceIndex } from './device.js';
+import type { DType } from './dtype.js';
+import { dtypeInfo } from './dtype.js';
+import { ArgumentError, BrasaError, DisposedError, OutOfMemoryError, TraceError } from './error.js';
+import type { Layout, Shape } from './layout.js';
+import type { Node } from './tape.js';
+
+/** `slot` of a storage that was freed, and of one that only exists while tracing. */
+export const FREED = -1;
+export const ABSTRACT = -2;
+
+let nextStorage = 1;
+
+/** Memory shared by a tensor and its views. The native library watches it weakly and frees its slot when it is gone. */
+export class Storage {
+  slot = FREED;
+  /** Counts writes in place: a value saved for backward must still be the one that was saved. */
+  version = 0;
+  /** The version of the last write in place that the tape recorded. */
+  recorded = 0;
+  /** Tensors over it that have not been disposed: the last one frees the memory. */
+  handles = 1;
+  /** Outlives the scope() in which it was made: gradients of leaves, parameters, optimizer state. */
+  pinned = false;
+  readonly id: number = nextStorage++;
+}
+
+/** Storages with a larger id were made after this call. */
+export function storageMark(): number {
+  return nextStorage;
+}
+
+export class Tensor {
+  /** @internal */
+  storage: Storage;
+  /** @internal */
+  layout: Layout;
+  /** @internal In elements. */
+  offset: number;
+  /** @internal The tape record that made it; for a leaf that requires grad, the one that collects its gradient. */
+  node: Node | null = null;
+  /** @internal Which output of `node`. */
+  index = 0;
+  /** @internal `storage.recorded` when `node` was set: behind it, `node` no longer tells how the values came about. */
+  stamp = 0;
+  /** @internal For a recorded view, the tensor that it views. */
+  base: Tensor | null = null;
+  /** @internal */
+  disposed = false;
+  /** The gradient that `backward()` accumulated, of this tensor's shape and dtype; null before. */
+  grad: Tensor | null = null;
+
+  /** @internal Use tensor(), zeros() and the like. */
+  constructor(storage: Storage, layout: Layout, offset: number) {
+    this.storage = storage;
+    this.layout = layout;
+    this.offset = offset;
+  }
+
+  get shape(): Shape {
+    return this.layout.shape;
+  }
+  /** Elements to step over for each dim. */
+  get strides(): readonly number[] {
+    return this.layout.strides;
+  }
+  get dtype(): DType {
+    return this.layout.dtype;
+  }
+  get device(): string {
+    return this.layout.device;
+  }
+  get ndim(): number {
+    return this.layout.ndim;
+  }
+  /** Number of elements. */
+  get size(): number {
+    return this.layout.size;
+  }
+  /** Whether the elements lie row-major without gaps. */
+  get isContiguous(): boolean {
+    return this.layout.contiguous;
+  }
+
+  /** Whether gradients flow to this tensor; requiresGrad_() sets it. */
+  get requiresGrad(): boolean {
+    return this.node !== null;
+  }
+
+  /** Frees the memory now instead of at the next collection, unless a view still needs it. Using the tensor afterwards is a DisposedError. */
+  dispose(): void {
+    if (this.disposed) return;
+    this.disposed = true;
+    if (--this.storage.handles <= 0) freeStorage(this.storage);
+  }
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+  [Symbol.toPrimitive](hint: string): never {
+    throw new ArgumentError(
+      hint === 'string'
+        ? 'a tensor does not turn into a string by itself: use x.toString(), x.item() or x.toArray()'
+        : 'JavaScript operators do not work on tensors: use a.add(b), a.mul(b), a.lt(b), or x.item() for the number',
+    );
+  }
+}
+
+export function freeStorage(storage: Storage): void {
+  if (storage.slot >= 0) native.release(storage.slot);
+  storage.slot = FREED;
+}
+
+/** Refuses a tensor whose memory is gone, with the reason. */
+export function checkUsable(x: Tensor, op?: string): void {
+  if (x.disposed || x.storage.slot === FREED) {
+    throw new DisposedError(
+      'this tensor was disposed: by dispose(), the end of its `using` block, or its scope()',
+      op ? { op } : {},
+    );
+  }
+}
+
+/** A view of the same memory. */
+export function alias(x: Tensor, layout: Layout, offset: number): Tensor {
+  x.storage.handles++;
+  return new Tensor(x.storage, layout, offset);
+}
+
+/** Lets a tensor outlive the scope() in which it was made; answers it. */
+export function pin(x: Tensor): Tensor {
+  x.storage.pinned = true;
+  return x;
+}
+
+/** x takes over the memory, dtype and device of y, which is not used again: a module moves without losing its parameters. */
+export function become(x: Tensor, y: Tensor): void {
+  if (x === y) return;
+  // A graph that saved x must see that its values changed.
+  y.storage.version = x.storage.version + 1;
+  y.storage.pinned ||= x.storage.pinned;
+  if (--x.storage.handles <= 0) freeStorage(x.storage);
+  x.storage = y.storage;
+  x.layout = y.layout;
+  x.offset = y.offset;
+  x.stamp = y.storage.recorded;
+}
+
+let scoped: Storage[] | null = null;
+
+/** @internal The list that new storages go to, for scope(). */
+export function swapScope(list: Storage[] | null): Storage[] | null {
+  const before = scoped;
+  scoped = list;
+  return before;
+}
+
+/** @internal */
+export function intoScope(storage: Storage): void {
+  if (scoped !== null) scoped.push(storage);
+}
+
+/** A new tensor with uninitialised memory. */
+export function allocate(layout: Layout): Tensor {
+  const storage = new Storage();
+  const bytes = layout.size * dtypeInfo(layout.dtype).bytes;
+  const slot = native.create(storage, deviceIndex(layout.device), bytes);
+  if (slot < 0) throw statusError(-slot, `could not allocate ${bytes} bytes on ${layout.device}`);
+  storage.slot = slot;
+  intoScope(storage);
+  return new Tensor(storage, layout, 0);
+}
+
+/** The error for a native status that has no better explanation. */
+export function statusError(status: number, what: string, op?: string): BrasaError {
+  const options = op ? { op } : {};
+  if (status === 1) return new OutOfMemoryError(what, options);
+  return new BrasaError(`${what} (native status ${status})`, 'ERR_BRASA_INTERNAL', options);
+}
+
+/** A tensor that stands for a value while a function is traced; it has a layout and no memory. */
+export function abstract(layout: Layout): Tensor {
+  const storage = new Storage();
+  storage.slot = ABSTRACT;
+  return new Tensor(storage, layout, 0);
+}
+
+export function isAbstract(x: Tensor): boolean {
+  return x.storage.slot === ABSTRACT;
+}
+
+export function checkReadable(x: Tensor, what: string): void {
+  checkUsable(x, what);
+  if (isAbstract(x)) {
+    throw new TraceError('a value cannot be read while a function is traced: return the tensor and read it outside', {
+      op: what,
+    });
+  }
+}

@@ -1,0 +1,92 @@
+/** Reading values out of tensors: always copies, as numbers. */
+import { asTensor } from '../core/define.js';
+import type { DType, TypedArray } from '../core/dtype.js';
+import { dtypeInfo } from '../core/dtype.js';
+import { ArgumentError, ShapeError } from '../core/error.js';
+import { bf16ToFloat, f16ToFloat } from '../core/half.js';
+import { show } from '../core/layout.js';
+import { noGrad } from '../core/scope.js';
+import { checkReadable, type Tensor } from '../core/tensor.js';
+import { native } from '../native.js';
+import { contiguous } from './elementwise.js';
+import { bytesArray } from './free.js';
+
+/** Numbers of a dtype in JavaScript; half types are widened, 64-bit integers become doubles. */
+export type DataArray = Float32Array | Float64Array | Int32Array | Int8Array | Uint8Array;
+
+export type NestedNumbers = number | boolean | NestedNumbers[];
+
+function raw(x: Tensor, name: string): TypedArray {
+  asTensor(x, name);
+  checkReadable(x, name);
+  const dense = x.layout.contiguous ? x : noGrad(() => contiguous(x));
+  const out = bytesArray(x.dtype, x.size);
+  const item = dtypeInfo(x.dtype).bytes;
+  if (x.size > 0) {
+    const status = native.read(dense.storage.slot, dense.offset * item, out);
+    if (status !== 0) throw new ArgumentError(`the memory could not be read (status ${status})`, { op: name });
+  }
+  if (dense !== x) dense.dispose();
+  return out;
+}
+
+/** The elements, row-major, as a copy of raw bytes of the dtype. */
+export function bytes(x: Tensor): Uint8Array {
+  const data = raw(x, 'bytes');
+  return new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+}
+
+/**
+ * The elements, row-major, copied: Float32Array for f32, f16 and bf16, Float64Array for f64 and i64 (exact to 2^53), the like-named
+ * array for i32, i8, u8; 0 and 1 in a Uint8Array for bool. `dataSync('i64')` gives a BigInt64Array.
+ */
+export function dataSync(x: Tensor): DataArray;
+export function dataSync(x: Tensor, as: 'i64'): BigInt64Array;
+export function dataSync(x: Tensor, as?: 'i64'): DataArray | BigInt64Array {
+  const data = raw(x, 'data');
+  if (as !== undefined && as !== 'i64')
+    throw new ArgumentError(`data() takes nothing or 'i64', not ${String(as)}`, { op: 'data' });
+  return as === 'i64' ? bigints(data, x.dtype) : numbers(data, x.dtype);
+}
+
+function bigints(data: TypedArray, dtype: DType): BigInt64Array {
+  if (dtype === 'i64') return data as BigInt64Array;
+  return BigInt64Array.from(numbers(data, dtype), (v) => BigInt(Math.trunc(v)));
+}
+
+function numbers(data: TypedArray, dtype: DType): DataArray {
+  if (dtype === 'f16') return Float32Array.from(data as Uint16Array, f16ToFloat);
+  if (dtype === 'bf16') return Float32Array.from(data as Uint16Array, bf16ToFloat);
+  if (dtype === 'i64') {
+    const out = new Float64Array(data.length);
+    for (let i = 0; i < out.length; i++) out[i] = Number(data[i]!);
+    return out;
+  }
+  return data as DataArray;
+}
+
+/** dataSync() without holding up the event loop on devices that compute beside it. */
+export function data(x: Tensor): Promise<DataArray>;
+export function data(x: Tensor, as: 'i64'): Promise<BigInt64Array>;
+export async function data(x: Tensor, as?: 'i64'): Promise<DataArray | BigInt64Array> {
+  return as === undefined ? dataSync(x) : dataSync(x, as);
+}
+
+/** The one element, as a number (bool: 0 or 1). (torch.Tensor.item) */
+export function item(x: Tensor): number {
+  asTensor(x, 'item');
+  if (x.size !== 1) throw new ShapeError(`${show(x.shape)} has ${x.size} elements: item() reads one`, { op: 'item' });
+  return dataSync(x)[0]!;
+}
+
+/** Nested arrays of numbers (booleans for bool); a number for a 0-d tensor. (torch.Tensor.tolist) */
+export function toArray(x: Tensor): NestedNumbers {
+  const values = dataSync(x);
+  const isBool = x.dtype === 'bool';
+  let at = 0;
+  const build = (dim: number): NestedNumbers => {
+    if (dim === x.ndim) return isBool ? values[at++] !== 0 : values[at++]!;
+    return Array.from({ length: x.shape[dim]! }, () => build(dim + 1));
+  };
+  return build(0);
+}

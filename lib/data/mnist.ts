@@ -4,7 +4,7 @@ import { ArgumentError, FormatError } from '../core/error.js';
 import { show } from '../core/layout.js';
 import type { Tensor } from '../core/tensor.js';
 import { readIdx } from '../io/idx.js';
-import { cast, div, sub } from '../ops/elementwise.js';
+import { cast, div_, sub_ } from '../ops/elementwise.js';
 import { reshape } from '../ops/view.js';
 import { TensorDataset } from './dataset.js';
 
@@ -34,8 +34,9 @@ export function mnist({ split, normalize = false, root }: MnistOptions): TensorD
     });
   }
   const [n, height, width] = pixels.shape;
-  const images = div(cast(reshape(pixels, [n, 1, height, width]), 'f32'), 255);
-  return new TensorDataset(normalize ? div(sub(images, 0.1307), 0.3081) : images, cast(labels, 'i32'));
+  const images = div_(cast(reshape(pixels, [n, 1, height, width]), 'f32'), 255);
+  if (normalize) div_(sub_(images, 0.1307), 0.3081);
+  return new TensorDataset(images, cast(labels, 'i32'));
 }
 
 function packageFolder(): string {

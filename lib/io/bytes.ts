@@ -9,13 +9,13 @@ export function fromBytes(bytes: Uint8Array, shape: readonly number[], dtype: DT
   return fill(layoutOf(shape, dtype, canonicalDevice(device)), bytes);
 }
 
-/** Reverses the bytes of every element (big-endian files; every platform of brasa is little-endian); a copy. */
+/** Reverses the bytes of every element (big-endian files; every platform of brasa is little-endian), in a copy. */
 export function swapBytes(bytes: Uint8Array, width: number): Uint8Array {
+  if (width === 1) return bytes;
   const out = Buffer.from(bytes);
   if (width === 2) return out.swap16();
   if (width === 4) return out.swap32();
-  if (width === 8) return out.swap64();
-  return out;
+  return out.swap64();
 }
 
 /**

@@ -21,7 +21,7 @@ export interface WorkerStart {
 }
 
 interface Waiting {
-  resolve(batch: unknown): void;
+  resolve(batch: Packed): void;
   reject(error: unknown): void;
 }
 
@@ -40,11 +40,12 @@ export class WorkerPool {
       const waiting = new Map<number, Waiting>();
       thread.unref();
       thread.on('message', (reply: Reply) => {
-        const { resolve, reject } = waiting.get(reply.id)!;
+        const task = waiting.get(reply.id);
+        if (!task) return; // the pool was closed while this reply was under way
         waiting.delete(reply.id);
         if (waiting.size === 0) thread.unref();
-        if ('error' in reply) reject(revive(reply.error));
-        else resolve(unpack(reply.batch));
+        if ('error' in reply) task.reject(revive(reply.error));
+        else task.resolve(reply.batch);
       });
       thread.on('error', (error) => this.close(error));
       thread.on('exit', (code) =>
@@ -59,11 +60,12 @@ export class WorkerPool {
     if (this.#closed) return Promise.reject(this.#closed);
     const { thread, waiting } = this.#workers.reduce((a, b) => (b.waiting.size < a.waiting.size ? b : a));
     const id = ++this.#lastId;
-    return new Promise((resolve, reject) => {
+    const reply = new Promise<Packed>((resolve, reject) => {
       waiting.set(id, { resolve, reject });
       thread.ref();
       thread.postMessage({ id, task });
     });
+    return reply.then(unpack);
   }
 
   /** Ends the threads; whatever still waits is rejected with `reason`. */

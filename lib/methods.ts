@@ -3,6 +3,9 @@
  * Functions that do not begin with a tensor (creation, cat, where) are no methods.
  */
 import { inspect } from 'node:util';
+// The interpreters that core's hooks wait for: whoever imports a subpath alone needs them too.
+import './autograd/saves.js';
+import './graph/fusion.js';
 import { backward } from './autograd/backward.js';
 import { detach, isLeaf, registerHook, requiresGrad_ } from './core/leaf.js';
 import { Tensor } from './core/tensor.js';

@@ -1,5 +1,5 @@
 /** Softmax and normalisations. */
-import { asTensor, op, opMany } from '../core/define.js';
+import { asTensor, type Operand, op, opMany } from '../core/define.js';
 import { isFloat, statisticsType } from '../core/dtype.js';
 import { DTypeError, ShapeError } from '../core/error.js';
 import { sameShape, type Shape, show, sizeOf } from '../core/layout.js';
@@ -212,8 +212,8 @@ const onChannels = (t: Tensor, x: Tensor) =>
 export interface BatchNormOptions {
   /** Normalise by the batch's own statistics, and move the running ones towards them. */
   training?: boolean;
-  /** How far the running statistics move: 0.1 unless said. */
-  momentum?: number;
+  /** How far the running statistics move: 0.1 unless said; a number or a 0-d tensor. */
+  momentum?: Operand;
   eps?: number;
 }
 

@@ -1,4 +1,5 @@
-// conv2d and its two gradients. Storage is converted when it is packed and when a result is stored; arithmetic is in f32 or f64.
+// conv2d and its two gradients. Storage is converted when it is packed and when a result is stored; arithmetic is in
+// f32 or f64.
 #include "conv_grad_weight.inl"
 #include "conv_reference.inl"
 
@@ -13,7 +14,8 @@ struct Segment {
 };
 
 // Many output channels: the lanes are channels, a tile is two segments of L pixels by V vectors of channels.
-// c (2L, NR) (+)= sum over k of slab[offset[k] + pixel] * w[k, channel]; the pixels are read one by one, straight from the slab.
+// c (2L, NR) (+)= sum over k of slab[offset[k] + pixel] * w[k, channel]; the pixels are read one by one, straight from
+// the slab.
 constexpr int kRun = MR / 2;
 
 template <class T, int L, int V>
@@ -70,72 +72,72 @@ void pixel_tile(int64_t k, const T* const* a, const int32_t* offset, const T* w,
 
 struct ConvPlan {
   Image src, w, dst;
-  int64_t groups, in_channels, out_channels;      // channels of one group
-  int64_t w_lane, w_channel, w_group;             // strides of w by output channel, input channel and group of this convolution
+  int64_t groups, in_channels, out_channels;  // channels of one group
+  int64_t w_lane, w_channel, w_group;  // strides of w by output channel, input channel and group of this convolution
   bool by_pixel;
   int64_t panels;
   int npass;
   Pass* pass;
 };
 
-constexpr int64_t kBlockPixels = 196;      // small images share a block of about this size, to reuse the weights
-constexpr int64_t kDepth = 384;            // k per sweep: a panel of weights of 48K
+constexpr int64_t kDepth = 160;  // k a sweep: a panel of weights of 20K, which stays in L1
 
+// A tile's rows, up to whole blocks of the transposition.
 template <class T>
-constexpr int64_t tile_size = 2 * kRun * NR<T>;
+constexpr int64_t kTileRows = round_up(2 * kRun, Simd<T>::N);
+template <class T>
+constexpr int64_t tile_size = kTileRows<T>* NR<T>;
 
-// bias + tile of P pixels by `lanes` channels -> out. channel and pixel are out's strides. Pixels are two runs of L.
-template <int L, class T, class S>
-void store_tile(const T* c, const T* bias, int64_t lanes, S* to0, S* to1, int64_t channel, int64_t pixel) {
-  constexpr int N = Simd<T>::N, P = 2 * L, rounded = ceil_div(P, N) * N;
-  if (pixel == 1) {
-    alignas(64) T across[N * rounded];
-    for (int64_t first = 0; first < lanes; first += N) {
-      const auto b = Simd<T>::load(bias + first);
-      unroll<rounded / N>([&](auto block) {
-        typename Simd<T>::Reg r[N];
-        unroll<N>([&](auto i) {
-          if constexpr (block * N + i < P)
-            r[i] = Simd<T>::load(c + (block * N + i) * NR<T> + first) + b;
-          else
-            r[i] = b;
-        });
-        transpose<T>(r);
-        unroll<N>([&](auto i) { Simd<T>::store(across + i * rounded + block * N, r[i]); });
-      });
-      const int64_t count = least<int64_t>(N, lanes - first);
-      for (int64_t i = 0; i < count; ++i) {
-        const T* from = across + i * rounded;
-        S* a = to0 + (first + i) * channel;
-        S* b = to1 + (first + i) * channel;
-        if constexpr (kNative<S>) {
-          __builtin_memcpy(a, from, L * sizeof(T));
-          __builtin_memcpy(b, from + L, L * sizeof(T));
-        } else {
-          store_row(a, from, L), store_row(b, from + L, L);
-        }
-      }
+// tile (2 runs of pixels, NR) + bias -> out, whose strides are `channel` and `pixel`; to0 and to1 are the runs' first
+// pixels.
+template <class T, class S>
+void store_tile(const T* tile, int64_t run, const T* bias, int64_t lanes, S* to0, S* to1, int64_t channel,
+                int64_t pixel) {
+  constexpr int N = Simd<T>::N, P = kTileRows<T>;
+  using V = Vec<T>;
+  if (channel == 1) {
+    for (int64_t i = 0; i < 2 * run; ++i) {
+      S* to = i < run ? to0 + i * pixel : to1 + (i - run) * pixel;
+      for (int64_t o = 0; o < lanes; o += N)
+        store_as<T>(to + o, V::load(tile + i * NR<T> + o) + V::load(bias + o), int(least<int64_t>(N, lanes - o)));
     }
     return;
   }
-  for (int i = 0; i < P; ++i) {
-    S* to = i < L ? to0 + i * pixel : to1 + (i - L) * pixel;
-    for (int64_t o = 0; o < lanes; ++o) store_one(to + o * channel, c[i * NR<T> + o] + bias[o]);
+  const bool joined = pixel == 1 && to1 == to0 + run;
+  alignas(64) T across[N * P];
+  for (int64_t first = 0; first < lanes; first += N) {
+    const auto b = Simd<T>::load(bias + first);
+    unroll<P / N>([&](auto block) {
+      typename Simd<T>::Reg r[N];
+      unroll<N>([&](auto i) { r[i] = Simd<T>::load(tile + (block * N + i) * NR<T> + first) + b; });
+      transpose<T>(r);
+      unroll<N>([&](auto i) { Simd<T>::store(across + i * P + block * N, r[i]); });
+    });
+    for (int64_t i = 0; i < least<int64_t>(N, lanes - first); ++i) {
+      const T* from = across + i * P;
+      S* a = to0 + (first + i) * channel;
+      S* b = to1 + (first + i) * channel;
+      if (joined) {
+        store_row(a, from, 2 * run);
+      } else if (pixel == 1) {
+        store_row(a, from, run);
+        store_row(b, from + run, run);
+      } else {
+        for (int64_t k = 0; k < run; ++k) store_one(a + k * pixel, from[k]), store_one(b + k * pixel, from[run + k]);
+      }
+    }
   }
 }
 
-template <class T, class S>
-struct TileFns {
-  void (*compute)(int64_t, const T*, const T*, const int32_t*, const T*, T*, bool);
-  void (*store)(const T*, const T*, int64_t, S*, S*, int64_t, int64_t);
-};
-template <class T, class S, int V>
-TileFns<T, S> tile_fns(int64_t length) {
-  TileFns<T, S> r{};
+template <class T>
+using TileFn = void (*)(int64_t, const T*, const T*, const int32_t*, const T*, T*, bool);
+template <class T>
+TileFn<T> tile_fn(int64_t run, bool narrow) {
+  TileFn<T> fn = nullptr;
   unroll<kRun>([&](auto i) {
-    if (length == i + 1) r = {channel_tile<T, i + 1, V>, store_tile<i + 1, T, S>};
+    if (run == i + 1) fn = narrow ? channel_tile<T, i + 1, (NV > 1 ? NV - 1 : 1)> : channel_tile<T, i + 1, NV>;
   });
-  return r;
+  return fn;
 }
 
 // One block of one pass: images [n0, n1), rows [r0, r1), panels [p0, p1) of one group.
@@ -144,7 +146,8 @@ struct Block {
 };
 
 // Splits the block's rows into segments of at most `run` pixels, the longer ones first; returns how many those are.
-inline int64_t cut_segments(const ConvPlan& conv, const Pass& p, const Block& b, int64_t run, Segment* out, int64_t* count) {
+inline int64_t cut_segments(const ConvPlan& conv, const Pass& p, const Block& b, int64_t run, Segment* out,
+                            int64_t* count) {
   const int64_t pieces = ceil_div(p.cols, run), base = p.cols / pieces, longer = p.cols % pieces;
   const int64_t row0 = p.in_place ? 0 : b.r0;
   Segment* at = out;
@@ -166,8 +169,8 @@ inline int64_t cut_segments(const ConvPlan& conv, const Pass& p, const Block& b,
 }
 
 template <class T, class S>
-void run_channels(const ConvPlan& conv, const Pass& p, const Block& b, const T* slab, const Segment* segments, int64_t split,
-                  int64_t count, const T* weights, const T* bias, T* tiles, S* out) {
+void run_channels(const ConvPlan& conv, const Pass& p, const Block& b, const T* slab, const Segment* segments,
+                  int64_t split, int64_t count, const T* weights, const T* bias, T* tiles, S* out) {
   const int64_t k = conv.in_channels * p.taps, sweeps = most(1, ceil_div(k, kDepth)), depth = ceil_div(k, sweeps);
   const int64_t pieces = ceil_div(p.cols, kRun), base = p.cols / pieces;
   const int64_t pixel = p.col_step * conv.dst.sw, channel = conv.dst.sc;
@@ -182,13 +185,21 @@ void run_channels(const ConvPlan& conv, const Pass& p, const Block& b, const T* 
       for (int64_t part = 0; part < 2; ++part) {
         const int64_t begin = part ? split : 0, end = part ? count : split;
         if (begin == end) continue;
-        const TileFns<T, S> fns = lanes > (NV - 1) * Simd<T>::N ? tile_fns<T, S, NV>(part ? base : base + 1)
-                                                               : tile_fns<T, S, (NV > 1 ? NV - 1 : 1)>(part ? base : base + 1);
+        const int64_t run = part ? base : base + 1;
+        const TileFn<T> compute = tile_fn<T>(run, lanes <= (NV - 1) * Simd<T>::N);
         for (int64_t s = begin; s < end; s += 2) {
           const Segment& s0 = segments[s];
           const Segment& s1 = segments[s + 1 < end ? s + 1 : s];  // an odd one out is computed twice
-          fns.compute(steps, slab + s0.from, slab + s1.from, p.offset + k0, w + k0 * NR<T>, tile, sweep > 0);
-          if (sweep == sweeps - 1) fns.store(tile, bias_at, lanes, out_at + s0.to, out_at + s1.to, channel, pixel);
+          if (sweep == sweeps - 1 && channel != 1) {
+            // The lines that the results go to are on their way while the tile is computed.
+            for (int64_t o = 0; o < lanes; ++o) {
+              __builtin_prefetch(out_at + s0.to + o * channel, 1);
+              __builtin_prefetch(out_at + s1.to + (run - 1) * pixel + o * channel, 1);
+            }
+          }
+          compute(steps, slab + s0.from, slab + s1.from, p.offset + k0, w + k0 * NR<T>, tile, sweep > 0);
+          if (sweep == sweeps - 1)
+            store_tile(tile, run, bias_at, lanes, out_at + s0.to, out_at + s1.to, channel, pixel);
           if (sweeps > 1) tile += tile_size<T>;
         }
       }
@@ -197,8 +208,8 @@ void run_channels(const ConvPlan& conv, const Pass& p, const Block& b, const T* 
 }
 
 template <class T, class S>
-void run_pixels(const ConvPlan& conv, const Pass& p, const Block& b, const T* slab, const Segment* segments, int64_t split,
-                int64_t count, const T* weights, const T* bias, S* out) {
+void run_pixels(const ConvPlan& conv, const Pass& p, const Block& b, const T* slab, const Segment* segments,
+                int64_t split, int64_t count, const T* weights, const T* bias, S* out) {
   constexpr int N = Simd<T>::N;
   const int64_t k = conv.in_channels * p.taps;
   const int64_t pieces = ceil_div(p.cols, N), base = p.cols / pieces;
@@ -211,8 +222,10 @@ void run_pixels(const ConvPlan& conv, const Pass& p, const Block& b, const T* sl
       const int64_t channel = b.group * conv.out_channels + o;
       const T* w = weights + channel * k;
       const int many = conv.out_channels - o >= 4 ? 4 : 1;
-      if (many == 4) pixel_tile<T, 4>(k, a, p.offset, w, k, tile);
-      else pixel_tile<T, 1>(k, a, p.offset, w, k, tile);
+      if (many == 4)
+        pixel_tile<T, 4>(k, a, p.offset, w, k, tile);
+      else
+        pixel_tile<T, 1>(k, a, p.offset, w, k, tile);
       for (int64_t i = 0; i < least<int64_t>(4, count - s); ++i) {
         const int64_t length = s + i < split ? base + 1 : base;
         for (int j = 0; j < many; ++j) {
@@ -259,7 +272,8 @@ void pack_weights(const ConvPlan& conv, const Pass& p, const S* w, T* out) {
       } else {
         for (int64_t t = 0; t < p.taps; ++t)
           for (int64_t c = 0; c < conv.in_channels; ++c)
-            pack_panel<NR<T>>(from + c * conv.w_channel + p.weight[t], conv.w_lane, 1, lanes, 1, to + (c * p.taps + t) * NR<T>);
+            pack_panel<NR<T>>(from + c * conv.w_channel + p.weight[t], conv.w_lane, 1, lanes, 1,
+                              to + (c * p.taps + t) * NR<T>);
       }
     }
   });
@@ -268,8 +282,8 @@ void pack_weights(const ConvPlan& conv, const Pass& p, const S* w, T* out) {
 // ---- run
 
 template <class S>
-Status run_conv(const CpuPlan& plan, const void* source, const void* weight, const Layout* bias_layout, const void* bias_data,
-                void* result) {
+Status run_conv(const CpuPlan& plan, const void* source, const void* weight, const Layout* bias_layout,
+                const void* bias_data, void* result) {
   using T = Compute<S>;
   const ConvPlan& conv = *static_cast<const ConvPlan*>(plan.state);
   const S* x = static_cast<const S*>(source);
@@ -295,7 +309,8 @@ Status run_conv(const CpuPlan& plan, const void* source, const void* weight, con
     const int64_t row_blocks = ceil_div(p.rows, p.block_rows), image_blocks = ceil_div(conv.dst.n, p.block_images);
     const int64_t units = conv.groups * image_blocks * row_blocks;
     // Few blocks: split the output channels too, so that many threads find work.
-    const int64_t panels = conv.by_pixel ? conv.panels : ceil_div(conv.panels, least(conv.panels, ceil_div(32, units)));
+    const int64_t panels =
+        conv.by_pixel ? conv.panels : ceil_div(conv.panels, least(ceil_div(conv.panels, 2), ceil_div(32, units)));
     const int64_t panel_blocks = ceil_div(conv.panels, panels);
     parallel(units * panel_blocks, 1, [&](int64_t begin, int64_t end) {
       const int64_t run = conv.by_pixel ? Simd<T>::N : kRun;
@@ -326,8 +341,10 @@ Status run_conv(const CpuPlan& plan, const void* source, const void* weight, con
         }
         int64_t count;
         const int64_t split = cut_segments(conv, p, b, run, segment, &count);
-        if (conv.by_pixel) run_pixels<T>(conv, p, b, base, segment, split, count, weights, bias, out);
-        else run_channels<T>(conv, p, b, base, segment, split, count, weights, bias, tile, out);
+        if (conv.by_pixel)
+          run_pixels<T>(conv, p, b, base, segment, split, count, weights, bias, out);
+        else
+          run_channels<T>(conv, p, b, base, segment, split, count, weights, bias, tile, out);
       }
     });
   }
@@ -349,13 +366,15 @@ Status plan_passes(CpuPlan& plan, ConvPlan* conv, const ConvParams& a, bool grad
       void* memory = plan_alloc(plan, tap_bytes(taps));
       if (!memory) return kOutOfMemory;
       set_taps(p, memory, taps);
-      if (gradient) gradient_pass(p, a, conv->w, conv->dst, i / a.stride_w, i % a.stride_w);
-      else forward_pass(p, a, conv->w, conv->dst);
+      if (gradient)
+        gradient_pass(p, a, conv->w, conv->dst, i / a.stride_w, i % a.stride_w);
+      else
+        forward_pass(p, a, conv->w, conv->dst);
       if (p.rows == 0 || p.cols == 0) continue;
       void* offset = plan_alloc(plan, conv->in_channels * p.taps * sizeof(int32_t));
       if (!offset) return kOutOfMemory;
-      const bool may = kNative<S> && !conv->by_pixel;
-      if (!plan_slab(p, conv->src, conv->in_channels, sizeof(T), may, static_cast<int32_t*>(offset), kSlabBytes, kBlockPixels))
+      const bool may = kNative<S> && !conv->by_pixel && p.taps > 1;
+      if (!plan_slab(p, conv->src, conv->in_channels, sizeof(T), may, static_cast<int32_t*>(offset), kBlockPixels))
         return kUnsupported;
     }
     return kOk;
@@ -375,8 +394,8 @@ Status make_conv2d(CpuPlan& plan) {
   for_float(call.out[0].dtype, [&](auto s) {
     plan.run = [](const CpuPlan& plan, const Args& args) {
       const bool bias = plan.call.nin == 3;
-      return run_conv<decltype(s)>(plan, args.in[0], args.in[1], bias ? &plan.call.in[2] : nullptr, bias ? args.in[2] : nullptr,
-                                   args.out[0]);
+      return run_conv<decltype(s)>(plan, args.in[0], args.in[1], bias ? &plan.call.in[2] : nullptr,
+                                   bias ? args.in[2] : nullptr, args.out[0]);
     };
     return kOk;
   });

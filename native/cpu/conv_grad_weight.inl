@@ -1,13 +1,15 @@
-// The gradient of a convolution's weight: dW[o, k] = sum over images and pixels of g[o, pixel] * slab[offset[k] + pixel], k = (channel,
-// tap). The slab is forward's, so again no im2col. g is transposed into panels [pixel][channels] a few rows at a time. Units
-// (image, block of rows) are summed into a fixed number of partial sums, added up at the end in order: both depend on shapes only.
+// The gradient of a convolution's weight: dW[o, k] = sum over images and pixels of g[o, pixel] * slab[offset[k] +
+// pixel], k = (channel, tap). The slab is forward's, so again no im2col. g is transposed into panels [pixel][channels]
+// a few rows at a time. Units (image, block of rows) are summed into a fixed number of partial sums, added up at the
+// end in order: both depend on shapes only.
 #pragma once
 #include "conv_pack.inl"
 
 namespace brasa::cpu::BRASA_ISA {
 namespace {
 
-// c (G, V vectors), rows c_row apart, += sum over pixels of a[i][r * a_row + col] * g[pixel][V vectors]. Registers decide G.
+// c (G, V vectors), rows c_row apart, += sum over pixels of a[i][r * a_row + col] * g[pixel][V vectors]. Registers
+// decide G.
 template <class T, int G, int V>
 void weight_tile(int64_t rows, int64_t cols, const T* const* a, int64_t a_row, const T* g, T* c, int64_t c_row) {
   using R = Simd<T>;
@@ -31,8 +33,8 @@ void weight_tile(int64_t rows, int64_t cols, const T* const* a, int64_t a_row, c
   unroll<G>([&](auto i) { unroll<V>([&](auto j) { R::store(c + i * c_row + j * R::N, acc[i][j]); }); });
 }
 
-// Few output channels (depthwise): lanes are pixels. c[i * N ..] += the N partial sums of g (rows, cols) * a[i]; g's rows have
-// g_row elements, zero beyond cols; what a holds there is masked, for it may be NaN.
+// Few output channels (depthwise): lanes are pixels. c[i * N ..] += the N partial sums of g (rows, cols) * a[i]; g's
+// rows have g_row elements, zero beyond cols; what a holds there is masked, for it may be NaN.
 template <class T, int G>
 void weight_dot(int64_t rows, int64_t cols, const T* const* a, int64_t a_row, const T* g, int64_t g_row, T* c) {
   using V = Vec<T>;
@@ -60,13 +62,13 @@ struct WeightPlan {
   int64_t groups, channels, outputs;  // of one group
   Pass pass;                          // forward's, over a block of channels
   bool by_pixel;
-  int vectors;           // width of a panel
-  int64_t width;         // outputs rounded up to panels; by pixel outputs * N
-  int64_t block, blocks; // channels a task, and how many such blocks
-  int64_t partials;      // sums kept apart: (partials, groups, channels * taps, width)
+  int vectors;            // width of a panel
+  int64_t width;          // outputs rounded up to panels; by pixel outputs * N
+  int64_t block, blocks;  // channels a task, and how many such blocks
+  int64_t partials;       // sums kept apart: (partials, groups, channels * taps, width)
 };
 
-constexpr int64_t kPartialBytes = 16 << 20, kPartials = 16, kChunkPixels = 160;
+constexpr int64_t kPartialBytes = 16 << 20, kPartials = 16, kChunkPixels = 256;
 
 // One (image, rows) unit of channels [c0, c0 + count): adds to `sum` (count * taps, width).
 template <class T, int G, int V, class S>
@@ -79,30 +81,37 @@ void weight_unit(const WeightPlan& w, int64_t count, const T* slab, const S* g, 
     const int64_t some = least(step, rows - r);
     for (int64_t o = 0; o < w.outputs; o += W) {
       const int64_t lanes = least<int64_t>(W, w.outputs - o);
-      for (int64_t i = 0; i < some; ++i)
-        pack_panel<W>(g + o * w.g.sc + (r + i) * w.g.sh, w.g.sc, w.g.sw, lanes, p.cols, panel + i * p.cols * W);
+      const S* from = g + o * w.g.sc + r * w.g.sh;
+      if (w.g.sh == p.cols * w.g.sw)
+        pack_panel<W>(from, w.g.sc, w.g.sw, lanes, some * p.cols, panel);
+      else
+        for (int64_t i = 0; i < some; ++i)
+          pack_panel<W>(from + i * w.g.sh, w.g.sc, w.g.sw, lanes, p.cols, panel + i * p.cols * W);
       int64_t i = 0;
-      for (; i < k; i += G) {
-        const T* a[G];
-        for (int64_t j = 0; j < G; ++j) a[j] = slab + p.offset[least(i + j, k - 1)] + r * a_row;
-        if (i + G > k) break;
-        weight_tile<T, G, V>(some, p.cols, a, a_row, panel, sum + i * w.width + o, w.width);
-      }
-      for (; i < k; ++i) {
-        const T* a[1] = {slab + p.offset[i] + r * a_row};
-        weight_tile<T, 1, V>(some, p.cols, a, a_row, panel, sum + i * w.width + o, w.width);
-      }
+      const auto tiles = [&](auto rows_of_tile) {
+        constexpr int R = rows_of_tile;
+        for (; i + R <= k; i += R) {
+          const T* a[R];
+          for (int j = 0; j < R; ++j) a[j] = slab + p.offset[i + j] + r * a_row;
+          weight_tile<T, R, V>(some, p.cols, a, a_row, panel, sum + i * w.width + o, w.width);
+        }
+      };
+      tiles(Int<G>{});
+      tiles(Int<3>{});
+      tiles(Int<1>{});
     }
   }
 }
 
 template <class T, class S>
-void weight_unit_by_pixel(const WeightPlan& w, int64_t count, const T* slab, const S* g, int64_t rows, T* panel, T* sum) {
+void weight_unit_by_pixel(const WeightPlan& w, int64_t count, const T* slab, const S* g, int64_t rows, T* panel,
+                          T* sum) {
   constexpr int N = Simd<T>::N, G = 3;
   const Pass& p = w.pass;
   const int64_t k = count * p.taps, g_row = round_up(p.cols, N), a_row = p.row_mul * p.pitch;
   for (int64_t o = 0; o < w.outputs; ++o) {
-    for (int64_t r = 0; r < rows; ++r) pack_row<T>(g + o * w.g.sc + r * w.g.sh, w.g.sw, p.cols, 0, 1, g_row, panel + r * g_row);
+    for (int64_t r = 0; r < rows; ++r)
+      pack_row<T>(g + o * w.g.sc + r * w.g.sh, w.g.sw, p.cols, 0, 1, g_row, panel + r * g_row);
     int64_t i = 0;
     for (; i + G <= k; i += G) {
       const T* a[G];
@@ -134,16 +143,16 @@ void add_partials(const WeightPlan& w, const T* sums, S* dw) {
   parallel(w.groups * k, most(1, 16384 / most(1, w.partials * w.width)), [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       const int64_t group = i / k, kk = i % k, c = kk / p.taps, tap = kk % p.taps;
-      for (int64_t o = 0; o < w.outputs; ++o) {
-        T total = 0;
-        for (int64_t s = 0; s < w.partials; ++s) {
-          const T* at = sums + s * size + group * k * w.width;
-          if (w.by_pixel)
-            total += hsum(Vec<T>::load(at + (o * k + kk) * N));
-          else
-            total += at[kk * w.width + o];
-        }
-        store_one(dw + (group * w.outputs + o) * w.dw.sn + c * w.dw.sc + p.weight[tap], total);
+      const T* first = sums + group * k * w.width;
+      S* to = dw + group * w.outputs * w.dw.sn + c * w.dw.sc + p.weight[tap];
+      for (int64_t o = 0; o < w.outputs; o += w.by_pixel ? 1 : N) {
+        const T* from = first + (w.by_pixel ? (o * k + kk) * N : kk * w.width + o);
+        Vec<T> total(T(0));
+        for (int64_t s = 0; s < w.partials; ++s) total += Vec<T>::load(from + s * size);
+        if (w.by_pixel)
+          store_one(to + o * w.dw.sn, hsum(total));
+        else
+          for (int64_t j = 0; j < least<int64_t>(N, w.outputs - o); ++j) store_one(to + (o + j) * w.dw.sn, total[j]);
       }
     }
   });
@@ -161,9 +170,10 @@ Status run_grad_weight(const CpuPlan& plan, const Args& args) {
   bool failed = false;
   parallel(w.partials * w.groups * w.blocks, 1, [&](int64_t begin, int64_t end) {
     const int64_t slab_size = p.in_place ? 0 : p.plane * w.block + 2 * Simd<T>::N;
-    const int64_t panel_size = most(most(kChunkPixels, p.cols) * w.vectors * Simd<T>::N, p.block_rows * round_up(p.cols, Simd<T>::N));
+    const int64_t panel_size =
+        most(most(kChunkPixels, p.cols) * w.vectors * Simd<T>::N, p.block_rows * round_up(p.cols, Simd<T>::N));
     T* slab = static_cast<T*>(scratch(1, slab_size * sizeof(T) + 64));
-    T* panel = static_cast<T*>(scratch(2, panel_size * sizeof(T) + 64));
+    T* panel = static_cast<T*>(scratch(2, panel_size * sizeof(T) + 128));
     if (!slab || !panel) return __atomic_store_n(&failed, true, __ATOMIC_RELAXED);
     for (int64_t task = begin; task < end; ++task) {
       const int64_t block = task % w.blocks, group = task / w.blocks % w.groups, part = task / (w.blocks * w.groups);
@@ -212,8 +222,10 @@ Status make_grad_weight(CpuPlan& plan) {
     const int64_t taps = w->dw.h * w->dw.w;
     w->by_pixel = w->outputs <= N / 2;
     w->vectors = NV;
-    if (w->outputs <= N) w->vectors = 1;
-    else if (BRASA_SIMD_BYTES == 64 && round_up(w->outputs, 2 * NV * N) == round_up(w->outputs, NV * N)) w->vectors = 2 * NV;
+    if (w->outputs <= N)
+      w->vectors = 1;
+    else if (BRASA_SIMD_BYTES == 64 && round_up(w->outputs, 2 * NV * N) == round_up(w->outputs, NV * N))
+      w->vectors = 2 * NV;
     w->width = w->by_pixel ? w->outputs * N : round_up(w->outputs, w->vectors * N);
     const int64_t bytes = most(1, w->groups * w->channels * taps * w->width * int64_t(sizeof(T)));
     const int64_t partials = most(1, least(kPartials, kPartialBytes / bytes));
@@ -225,7 +237,8 @@ Status make_grad_weight(CpuPlan& plan) {
     if (!memory || !offset) return kOutOfMemory;
     set_taps(w->pass, memory, taps);
     forward_pass(w->pass, a, w->dw, w->g);
-    if (!plan_slab(w->pass, w->x, w->block, sizeof(T), kNative<S>, static_cast<int32_t*>(offset), kSlabBytes, 0)) return kUnsupported;
+    if (!plan_slab(w->pass, w->x, w->block, sizeof(T), kNative<S>, static_cast<int32_t*>(offset), 0))
+      return kUnsupported;
     w->partials = most(1, least(partials, w->x.n * ceil_div(w->pass.rows, most(1, w->pass.block_rows))));
     return kOk;
   });

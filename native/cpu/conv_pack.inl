@@ -1,9 +1,11 @@
-// What the convolutions share: where each output pixel reads its input (Pass), and the slab that makes those reads plain offsets.
+// What the convolutions share: where each output pixel reads its input (Pass), and the slab that makes those reads
+// plain offsets.
 //
-// Forward is one pass; the gradient of the input is a convolution of g, one pass for each residue of the stride. Within a pass
-// out[o, r, c] = sum over k = (channel, tap) of weight[k, o] * slab[offset[k] + r * row_mul * pitch + c]: no im2col. The slab is
-// a block of the source in the compute type with its zero borders, its columns sorted by residue of the stride, so that the pixels
-// of an output row are always neighbours. A source that already looks like that is read in place.
+// Forward is one pass; the gradient of the input is a convolution of g, one pass for each residue of the stride. Within
+// a pass out[o, r, c] = sum over k = (channel, tap) of weight[k, o] * slab[offset[k] + r * row_mul * pitch + c]: no
+// im2col. The slab is a block of the source in the compute type with its zero borders, its columns sorted by residue of
+// the stride, so that the pixels of an output row are always neighbours. A source that already looks like that is read
+// in place.
 #pragma once
 #include "convert.inl"
 #include "gemm_kernel.inl"
@@ -22,14 +24,14 @@ inline Image image_of(const Layout& l) {
 }
 
 struct Pass {
-  int64_t rows, cols;                              // output pixels of one image
-  int64_t out_row, out_col, row_step, col_step;    // where they lie in the output
-  int64_t row_mul, col_mul;                        // source rows and columns a step
-  int64_t pad_top, pad_left;                       // zero rows and columns put before the source
-  int64_t taps, tap_rows, tap_cols;                // tap_rows, tap_cols: how far the taps reach beyond the first
-  int32_t* row;                                    // [taps] slab row, and column with its residue: see tap_offset
+  int64_t rows, cols;                            // output pixels of one image
+  int64_t out_row, out_col, row_step, col_step;  // where they lie in the output
+  int64_t row_mul, col_mul;                      // source rows and columns a step
+  int64_t pad_top, pad_left;                     // zero rows and columns put before the source
+  int64_t taps, tap_rows, tap_cols;              // tap_rows, tap_cols: how far the taps reach beyond the first
+  int32_t* row;                                  // [taps] slab row, and column with its residue: see tap_offset
   int32_t* col;
-  int64_t* weight;                                 // [taps] offset in the weight tensor
+  int64_t* weight;  // [taps] offset in the weight tensor
   // The slab: block_images x channels x slab_rows x (col_mul x slab_cols).
   bool in_place;
   int64_t slab_cols, pitch, slab_rows, plane, image_step;
@@ -45,19 +47,23 @@ inline int64_t tap_offset(const Pass& p, int64_t tap) {
 constexpr int64_t floor_div(int64_t a, int64_t b) { return a >= 0 ? a / b : -((b - 1 - a) / b); }
 constexpr int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
 
-// A row of the source, converted: to[j] = from[(j * mul + first) * stride] where that lies in [0, w), else 0.
+// A row of the source, converted: to[j] = from[(j * mul + first) * stride] where that lies in [0, w), else 0. May write
+// N - 1 more.
 template <class T, class S>
 BRASA_INLINE void pack_row(const S* from, int64_t stride, int64_t w, int64_t first, int64_t mul, int64_t cols, T* to) {
+  using V = Vec<T>;
   const int64_t lo = least(cols, first >= 0 ? 0 : ceil_div(-first, mul));
   const int64_t hi = least(cols, w > first ? floor_div(w - 1 - first, mul) + 1 : 0);
   int64_t j = 0;
-  for (; j < lo; ++j) to[j] = 0;
+  for (; j < lo; j += V::N) V(T(0)).store(to + j);
+  j = lo;
   if (stride == 1 && mul == 1) {
-    if (j < hi) load_row(to + j, from + first + j, hi - j), j = hi;
+    for (; j + V::N <= hi; j += V::N) load_as<T>(from + first + j).store(to + j);
+    if (j < hi) load_as<T>(from + first + j, int(hi - j)).store(to + j), j += V::N;
   } else {
     for (; j < hi; ++j) to[j] = load_one(from + (j * mul + first) * stride);
   }
-  for (; j < cols; ++j) to[j] = 0;
+  for (; j < cols; j += V::N) V(T(0)).store(to + j);
 }
 
 // N channels of a row at once when they are neighbours (channels-last): blocks of N columns by N channels, transposed.
@@ -104,18 +110,22 @@ void pack_slab(const Pass& p, const Image& src, const S* x, int64_t channels, in
   }
 }
 
-// Chooses the slab's shape and fills `offset`, for `channels` input channels of a source of `esize`-byte elements.
-// lanes: how many pixels a vector kernel may read beyond a row's end. False when offsets do not fit 32 bits.
-inline bool plan_slab(Pass& p, const Image& src, int64_t channels, int64_t esize, bool may_read_in_place, int32_t* offset,
-                      int64_t budget, int64_t min_pixels) {
+constexpr int64_t kSlabBytes = 1 << 20;  // of a block; one sweep over k reads but a part of it
+constexpr int64_t kMostPixels = 1024;    // of a block of one image
+constexpr int64_t kBlockPixels = 392;    // small images share a block of about this size, to reuse the weights
+
+// Chooses the slab's shape and fills `offset`, for `channels` input channels of a source converted to `esize`-byte
+// elements. False when an offset does not fit 32 bits.
+inline bool plan_slab(Pass& p, const Image& src, int64_t channels, int64_t esize, bool may_read_in_place,
+                      int32_t* offset, int64_t min_pixels) {
   p.slab_cols = p.cols + p.tap_cols;
   const int64_t whole_rows = (p.rows - 1) * p.row_mul + p.tap_rows + 1;
   // Planes that are a multiple of 1K apart would share the same few sets of L1.
-  p.in_place = may_read_in_place && src.sw == 1 && p.col_mul == 1 && p.pad_top == 0 && p.pad_left == 0 && whole_rows <= src.h &&
-               p.cols + p.tap_cols <= src.w && src.sc * esize % 1024 != 0;
+  p.in_place = may_read_in_place && src.sw == 1 && p.col_mul == 1 && p.pad_top == 0 && p.pad_left == 0 &&
+               whole_rows <= src.h && p.cols + p.tap_cols <= src.w && src.sc * esize % 1024 != 0;
   p.pitch = p.in_place ? src.sh : p.slab_cols * p.col_mul;
   const int64_t row_bytes = most(1, channels * p.pitch * esize);
-  const int64_t fit = (budget / row_bytes - p.tap_rows - 1) / p.row_mul + 1;
+  const int64_t fit = least((kSlabBytes / row_bytes - p.tap_rows - 1) / p.row_mul + 1, kMostPixels / most(1, p.cols));
   const int64_t blocks = ceil_div(p.rows, most(1, least(fit, p.rows)));
   p.block_rows = ceil_div(p.rows, blocks);
   p.slab_rows = (p.block_rows - 1) * p.row_mul + p.tap_rows + 1;
@@ -125,7 +135,7 @@ inline bool plan_slab(Pass& p, const Image& src, int64_t channels, int64_t esize
   p.block_images = 1;
   if (blocks == 1) {
     const int64_t wanted = ceil_div(min_pixels, most(1, p.rows * p.cols));
-    p.block_images = most(1, least(wanted, budget / most(1, p.image_step * esize)));
+    p.block_images = most(1, least(wanted, 2 * kSlabBytes / most(1, p.image_step * esize)));
   }
   if (p.in_place) p.plane = src.sc, p.image_step = src.sn;
   if (p.plane * most(1, channels) > 0x7fffffff) return false;
@@ -135,8 +145,6 @@ inline bool plan_slab(Pass& p, const Image& src, int64_t channels, int64_t esize
   return true;
 }
 
-constexpr int64_t kSlabBytes = 256 << 10;  // a quarter to a half of L2
-
 struct ConvParams {
   int64_t stride_h, stride_w, pad_h, pad_w, dil_h, dil_w, groups;
 };
@@ -145,8 +153,8 @@ inline bool conv_params(const Call& call, ConvParams* out) {
   if (call.nparams < 7) return false;
   int64_t* to = &out->stride_h;
   for (int i = 0; i < 7; ++i) to[i] = int64_t(call.params[i]);
-  return out->stride_h > 0 && out->stride_w > 0 && out->pad_h >= 0 && out->pad_w >= 0 && out->dil_h > 0 && out->dil_w > 0 &&
-         out->groups > 0;
+  return out->stride_h > 0 && out->stride_w > 0 && out->pad_h >= 0 && out->pad_w >= 0 && out->dil_h > 0 &&
+         out->dil_w > 0 && out->groups > 0;
 }
 
 // The taps of a pass lie in one allocation: weight, then row, then col.
@@ -173,15 +181,17 @@ inline void forward_pass(Pass& p, const ConvParams& a, const Image& w, const Ima
     }
 }
 
-// One dimension of a pass of the input's gradient, for the residue `phase` of the stride: x[i] with i + pad = stride * q + phase receives
-// g[q + (phase - k * dilation) / stride] for the k whose difference divides. shift[k]: that quotient + q0, relative to the slab.
+// One dimension of a pass of the input's gradient, for the residue `phase` of the stride: x[i] with i + pad = stride *
+// q + phase receives g[q + (phase - k * dilation) / stride] for the k whose difference divides. shift[k]: that quotient
+// + q0, relative to the slab.
 struct Residue {
   int64_t count, first, pad, reach;
   int64_t shift(int64_t k, int64_t stride, int64_t dil, int64_t phase, int64_t q0) const {
     return q0 + (phase - k * dil) / stride + pad;
   }
 };
-inline Residue residue(int64_t size, int64_t kernel, int64_t stride, int64_t dil, int64_t pad, int64_t phase, int64_t* q0) {
+inline Residue residue(int64_t size, int64_t kernel, int64_t stride, int64_t dil, int64_t pad, int64_t phase,
+                       int64_t* q0) {
   Residue r{0, 0, 0, 0};
   r.first = ((phase - pad) % stride + stride) % stride;
   r.count = r.first < size ? ceil_div(size - r.first, stride) : 0;
@@ -200,7 +210,8 @@ inline Residue residue(int64_t size, int64_t kernel, int64_t stride, int64_t dil
   return r;
 }
 
-inline void gradient_pass(Pass& p, const ConvParams& a, const Image& w, const Image& x, int64_t phase_h, int64_t phase_w) {
+inline void gradient_pass(Pass& p, const ConvParams& a, const Image& w, const Image& x, int64_t phase_h,
+                          int64_t phase_w) {
   int64_t qh, qw;
   const Residue rh = residue(x.h, w.h, a.stride_h, a.dil_h, a.pad_h, phase_h, &qh);
   const Residue rw = residue(x.w, w.w, a.stride_w, a.dil_w, a.pad_w, phase_w, &qw);
@@ -223,10 +234,14 @@ inline void gradient_pass(Pass& p, const ConvParams& a, const Image& w, const Im
 template <class F>
 Status for_float(int32_t dtype, const F& f) {
   switch (dtype) {
-    case k_f32: return f(float());
-    case k_f64: return f(double());
-    case k_f16: return f(half_t());
-    case k_bf16: return f(bfloat16_t());
+    case k_f32:
+      return f(float());
+    case k_f64:
+      return f(double());
+    case k_f16:
+      return f(half_t());
+    case k_bf16:
+      return f(bfloat16_t());
   }
   return kUnsupported;
 }

@@ -18,7 +18,8 @@ BRASA_INLINE Compute<S> at(const S* data, const Image& i, int64_t n, int64_t c, 
 // out (N,O,OH,OW) = x (a) * w (b)
 struct ForwardReference {
   template <class S>
-  static Compute<S> value(const ReferencePlan& p, const S* x, const S* w, int64_t n, int64_t o, int64_t oh, int64_t ow) {
+  static Compute<S> value(const ReferencePlan& p, const S* x, const S* w, int64_t n, int64_t o, int64_t oh,
+                          int64_t ow) {
     const ConvParams& q = p.params;
     const int64_t first = o / (p.out.c / q.groups) * p.b.c;
     Compute<S> sum = 0;
@@ -26,7 +27,8 @@ struct ForwardReference {
       for (int64_t kh = 0; kh < p.b.h; ++kh)
         for (int64_t kw = 0; kw < p.b.w; ++kw) {
           const int64_t h = oh * q.stride_h + kh * q.dil_h - q.pad_h, v = ow * q.stride_w + kw * q.dil_w - q.pad_w;
-          if (h >= 0 && h < p.a.h && v >= 0 && v < p.a.w) sum += at(x, p.a, n, first + c, h, v) * at(w, p.b, o, c, kh, kw);
+          if (h >= 0 && h < p.a.h && v >= 0 && v < p.a.w)
+            sum += at(x, p.a, n, first + c, h, v) * at(w, p.b, o, c, kh, kw);
         }
     return sum;
   }
@@ -43,7 +45,8 @@ struct GradInputReference {
       for (int64_t kh = 0; kh < p.b.h; ++kh)
         for (int64_t kw = 0; kw < p.b.w; ++kw) {
           const int64_t oh = h + q.pad_h - kh * q.dil_h, ow = v + q.pad_w - kw * q.dil_w;
-          if (oh < 0 || ow < 0 || oh % q.stride_h || ow % q.stride_w || oh / q.stride_h >= p.a.h || ow / q.stride_w >= p.a.w)
+          if (oh < 0 || ow < 0 || oh % q.stride_h || ow % q.stride_w || oh / q.stride_h >= p.a.h ||
+              ow / q.stride_w >= p.a.w)
             continue;
           sum += at(g, p.a, n, first + o, oh / q.stride_h, ow / q.stride_w) * at(w, p.b, first + o, c % p.b.c, kh, kw);
         }
@@ -54,7 +57,8 @@ struct GradInputReference {
 // out (O,C/groups,KH,KW) from g (a), x (b)
 struct GradWeightReference {
   template <class S>
-  static Compute<S> value(const ReferencePlan& p, const S* g, const S* x, int64_t o, int64_t c, int64_t kh, int64_t kw) {
+  static Compute<S> value(const ReferencePlan& p, const S* g, const S* x, int64_t o, int64_t c, int64_t kh,
+                          int64_t kw) {
     const ConvParams& q = p.params;
     const int64_t channel = o / (p.out.n / q.groups) * p.out.c + c;
     Compute<S> sum = 0;
@@ -62,7 +66,8 @@ struct GradWeightReference {
       for (int64_t oh = 0; oh < p.a.h; ++oh)
         for (int64_t ow = 0; ow < p.a.w; ++ow) {
           const int64_t h = oh * q.stride_h + kh * q.dil_h - q.pad_h, v = ow * q.stride_w + kw * q.dil_w - q.pad_w;
-          if (h >= 0 && h < p.b.h && v >= 0 && v < p.b.w) sum += at(g, p.a, n, o, oh, ow) * at(x, p.b, n, channel, h, v);
+          if (h >= 0 && h < p.b.h && v >= 0 && v < p.b.w)
+            sum += at(g, p.a, n, o, oh, ow) * at(x, p.b, n, channel, h, v);
         }
     return sum;
   }
@@ -92,7 +97,8 @@ Status make_reference(CpuPlan& plan) {
   const Call& call = plan.call;
   ReferencePlan* p = static_cast<ReferencePlan*>(plan_alloc(plan, sizeof(ReferencePlan)));
   if (!p) return kOutOfMemory;
-  if (!conv_operands(call, call.nin == 3 && __is_same(Kind, ForwardReference) ? 3 : 2) || !conv_params(call, &p->params))
+  if (!conv_operands(call, call.nin == 3 && __is_same(Kind, ForwardReference) ? 3 : 2) ||
+      !conv_params(call, &p->params))
     return kUnsupported;
   p->a = image_of(call.in[0]), p->b = image_of(call.in[1]), p->out = image_of(call.out[0]);
   plan.state = p;

@@ -1,5 +1,5 @@
-// Pooling over NCHW planes, a plane a task. Each reads its input as rows in the compute type: where they lie when they are neighbouring
-// elements of that type, else through a converted copy.
+// Pooling over NCHW planes, a plane a task. Each reads its input as rows in the compute type: where they lie when they
+// are neighbouring elements of that type, else through a converted copy.
 #include "convert.inl"
 
 namespace brasa::cpu::BRASA_ISA {
@@ -86,7 +86,8 @@ Status each_plane(const PoolPlan& plan, const F& f) {
 }
 
 // The kernel rows of output row o that lie in the input: [from, to).
-BRASA_INLINE void valid_taps(int64_t o, int64_t stride, int64_t pad, int64_t dil, int64_t kernel, int64_t size, int64_t* from, int64_t* to) {
+BRASA_INLINE void valid_taps(int64_t o, int64_t stride, int64_t pad, int64_t dil, int64_t kernel, int64_t size,
+                             int64_t* from, int64_t* to) {
   const int64_t first = o * stride - pad;
   *from = first >= 0 ? 0 : smaller(kernel, div_up(-first, dil));
   *to = larger(*from, first >= size ? 0 : smaller(kernel, (size - 1 - first) / dil + 1));
@@ -104,7 +105,8 @@ BRASA_INLINE Vec<T> load_steps(const T* p, int64_t left) {
     typename Vec<T>::Int::Raw even;
     for (int i = 0; i < N; ++i) even[i] = 2 * i;
     if (left >= 2 * N) return Vec<T>(__builtin_shuffle(Vec<T>::load(p).v, Vec<T>::load(p + N).v, even));
-    const Vec<T> lo = Vec<T>::load(p, int(smaller(left, N))), hi = left > N ? Vec<T>::load(p + N, int(left - N)) : Vec<T>{};
+    const Vec<T> lo = Vec<T>::load(p, int(smaller(left, N))),
+                 hi = left > N ? Vec<T>::load(p + N, int(left - N)) : Vec<T>{};
     return Vec<T>(__builtin_shuffle(lo.v, hi.v, even));
   }
 }
@@ -116,8 +118,8 @@ BRASA_INLINE void store_index(int32_t* to, I64 v, int n) {
 
 // N outputs at once, for windows that lie inside the row: output columns [from, to). x: the window's first row.
 template <int Step, class T>
-void max_inside(const Window& k, const T* x, int64_t x_step, int64_t row, int64_t rows, int64_t w, int64_t from, int64_t to, T* y,
-                int32_t* index) {
+void max_inside(const Window& k, const T* x, int64_t x_step, int64_t row, int64_t rows, int64_t w, int64_t from,
+                int64_t to, T* y, int32_t* index) {
   using V = Vec<T>;
   using I = typename V::Int;
   using E = typename I::Elem;
@@ -139,18 +141,22 @@ void max_inside(const Window& k, const T* x, int64_t x_step, int64_t row, int64_
   }
 }
 
-// One output row, from the input row `row` on; `rows` kernel rows lie in the plane. A window that dilation carries past every element
-// gives -Infinity (0 for integers) and the index -1, which the gradient skips.
+// One output row, from the input row `row` on; `rows` kernel rows lie in the plane. A window that dilation carries past
+// every element gives -Infinity (0 for integers) and the index -1, which the gradient skips.
 template <class T>
-void max_row(const Window& k, const T* x, int64_t x_step, int64_t row, int64_t rows, int64_t w, int64_t out_w, T* y, int32_t* index) {
+void max_row(const Window& k, const T* x, int64_t x_step, int64_t row, int64_t rows, int64_t w, int64_t out_w, T* y,
+             int32_t* index) {
   int64_t inside = 0, outside = 0;
   if (rows > 0) {
     const int64_t room = w + k.pad_w - (k.kernel_w - 1) * k.dil_w - 1;
     inside = smaller(out_w, div_up(k.pad_w, k.stride_w));
     outside = larger(inside, room < 0 ? 0 : smaller(out_w, room / k.stride_w + 1));
-    if (k.stride_w == 1) max_inside<1>(k, x, x_step, row, rows, w, inside, outside, y, index);
-    else if (k.stride_w == 2) max_inside<2>(k, x, x_step, row, rows, w, inside, outside, y, index);
-    else outside = inside;
+    if (k.stride_w == 1)
+      max_inside<1>(k, x, x_step, row, rows, w, inside, outside, y, index);
+    else if (k.stride_w == 2)
+      max_inside<2>(k, x, x_step, row, rows, w, inside, outside, y, index);
+    else
+      outside = inside;
   }
   for (int64_t o = 0; o < out_w; ++o) {
     if (o == inside && inside < outside) o = outside;
@@ -217,8 +223,10 @@ Status run_max_pool_grad(const CpuPlan& cpu_plan, const Args& args) {
     for (int64_t h = 0; h < plan.y.h; ++h)
       for (int64_t w = 0; w < plan.y.w; ++w) {
         const int64_t at = index[h * index_step + w];
-        if (uint64_t(at) < uint64_t(size)) x[at] += g[h * g_step + w];
-        else if (at != -1) __atomic_store_n(&outside, at, __ATOMIC_RELAXED);
+        if (uint64_t(at) < uint64_t(size))
+          x[at] += g[h * g_step + w];
+        else if (at != -1)
+          __atomic_store_n(&outside, at, __ATOMIC_RELAXED);
       }
     if (whole) return;
     for (int64_t h = 0; h < plan.x.h; ++h)
@@ -247,13 +255,17 @@ BRASA_INLINE Span adaptive_span(int64_t o, int64_t size, int64_t out) {
 
 template <bool Adaptive>
 BRASA_INLINE Span row_span(const PoolPlan& p, int64_t o) {
-  if constexpr (Adaptive) return adaptive_span(o, p.x.h, p.y.h);
-  else return window_span(o, p.window.kernel_h, p.window.stride_h, p.window.pad_h, p.x.h);
+  if constexpr (Adaptive)
+    return adaptive_span(o, p.x.h, p.y.h);
+  else
+    return window_span(o, p.window.kernel_h, p.window.stride_h, p.window.pad_h, p.x.h);
 }
 template <bool Adaptive>
 BRASA_INLINE Span col_span(const PoolPlan& p, int64_t o) {
-  if constexpr (Adaptive) return adaptive_span(o, p.x.w, p.y.w);
-  else return window_span(o, p.window.kernel_w, p.window.stride_w, p.window.pad_w, p.x.w);
+  if constexpr (Adaptive)
+    return adaptive_span(o, p.x.w, p.y.w);
+  else
+    return window_span(o, p.window.kernel_w, p.window.stride_w, p.window.pad_w, p.x.w);
 }
 template <bool Adaptive>
 BRASA_INLINE int64_t area(const PoolPlan& p, const Span& h, const Span& w) {
@@ -328,18 +340,23 @@ Status pool_window(const Call& call, Window* k) {
   if (call.nparams < 8) return kUnsupported;
   int64_t* to = &k->kernel_h;
   for (int i = 0; i < 8; ++i) to[i] = int64_t(call.params[i]);
-  const bool sane = k->kernel_h > 0 && k->kernel_w > 0 && k->stride_h > 0 && k->stride_w > 0 && k->pad_h >= 0 && k->pad_w >= 0 &&
-                    k->pad_h * 2 <= k->kernel_h && k->pad_w * 2 <= k->kernel_w && k->dil_h > 0 && k->dil_w > 0;
+  const bool sane = k->kernel_h > 0 && k->kernel_w > 0 && k->stride_h > 0 && k->stride_w > 0 && k->pad_h >= 0 &&
+                    k->pad_w >= 0 && k->pad_h * 2 <= k->kernel_h && k->pad_w * 2 <= k->kernel_w && k->dil_h > 0 &&
+                    k->dil_w > 0;
   return sane ? kOk : kInvalid;
 }
 
 template <class F>
 Status for_float(int32_t dtype, const F& f) {
   switch (dtype) {
-    case k_f32: return f(float());
-    case k_f64: return f(double());
-    case k_f16: return f(half_t());
-    case k_bf16: return f(bfloat16_t());
+    case k_f32:
+      return f(float());
+    case k_f64:
+      return f(double());
+    case k_f16:
+      return f(half_t());
+    case k_bf16:
+      return f(bfloat16_t());
   }
   return kUnsupported;
 }
@@ -390,8 +407,10 @@ Status make_avg_pool(CpuPlan& plan) {
   }
   return for_float(call.in[0].dtype, [&](auto s) {
     using S = decltype(s);
-    if constexpr (Grad) plan.run = run_avg_pool_grad<Adaptive, S>;
-    else plan.run = run_avg_pool<Adaptive, S>;
+    if constexpr (Grad)
+      plan.run = run_avg_pool_grad<Adaptive, S>;
+    else
+      plan.run = run_avg_pool<Adaptive, S>;
     return kOk;
   });
 }

@@ -215,6 +215,15 @@ BRASA_INLINE F64 cos_of(F64 r, F64 tail) {
                      2.48015872894767294178e-05, -1.38888888888741095749e-03, 4.16666666666666019037e-02);
   return w + (((F64(1.) - w) - half) + (z * z * q - r * tail));
 }
+BRASA_INLINE F32 small_sin(F32 r) {  // |r| <= pi/4
+  const F32 z = r * r;
+  return fma(r * z, poly(z, -1.9515295891e-4f, 8.3321608736e-3f, -1.6666654611e-1f), r);
+}
+BRASA_INLINE F32 small_cos(F32 r) {
+  const F32 z = r * r;
+  return fma(z * z, poly(z, 2.443315711809948e-5f, -1.388731625493765e-3f, 4.166664568298827e-2f),
+             fma(z, F32(-0.5f), F32(1.f)));
+}
 // sin(r + n pi/2), given both.
 template <class T>
 BRASA_INLINE Vec<T> turn(typename Vec<T>::Int n, Vec<T> s, Vec<T> c) {
@@ -230,11 +239,8 @@ BRASA_INLINE F32 sin_turned(F32 x, int quarter) {
   const F64x2 w = widen(x);
   const F64 turns(0.63661977236758134), hi(1.57079632673412561417e+00), lo(6.07710050650619224932e-11);
   const F64 m = round(w.lo * turns), n = round(w.hi * turns);
-  const F32 r = narrow(w.lo - m * hi - m * lo, w.hi - n * hi - n * lo), z = r * r;
-  const F32 s = fma(r * z, poly(z, -1.9515295891e-4f, 8.3321608736e-3f, -1.6666654611e-1f), r);
-  const F32 c = fma(z * z, poly(z, 2.443315711809948e-5f, -1.388731625493765e-3f, 4.166664568298827e-2f),
-                    fma(z, F32(-0.5f), F32(1.f)));
-  return turn(to_int(narrow(m, n)) + I32(quarter), s, c);
+  const F32 r = narrow(w.lo - m * hi - m * lo, w.hi - n * hi - n * lo);
+  return turn(to_int(narrow(m, n)) + I32(quarter), small_sin(r), small_cos(r));
 }
 template <class T>
 BRASA_INLINE Vec<T> tan_fast(Vec<T> x) {

@@ -29,13 +29,13 @@ constexpr int MR = 4, NV = 2;  // 8 of 16: without FMA each product needs a regi
 template <class T>
 constexpr int NR = NV* int(BRASA_SIMD_BYTES / sizeof(T));
 
-// A K-block of one A panel and one B panel stays in L1 (32K), the A block of a task and the B panels it meets in L2
-// (512K and more).
+// A task's A block (MC x KC) stays in L2 (512K and more) while B panels stream past it, each fetched during the one
+// before; an A panel stays in L1 only for its turn. Long K-blocks, because C is read and written once in each.
 template <class T>
-constexpr int KC = 1024 / sizeof(T);
+constexpr int KC = 2048 / sizeof(T);
 constexpr int MC = MR * (128 / MR);
 template <class T>
-constexpr int NC = NR<T>*(1024 / int(sizeof(T)) / NR<T>);
+constexpr int NC = NR<T>*(2048 / int(sizeof(T)) / NR<T>);
 
 constexpr int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 constexpr int64_t round_up(int64_t a, int64_t b) { return ceil_div(a, b) * b; }
@@ -91,6 +91,7 @@ struct Step {
   int64_t a_row, a_k;
   const T* b;
   int64_t b_k;
+  const T* next;  // packed: fetched meanwhile, 64 bytes each 4 steps
 };
 
 template <class T, int R, int V, bool Direct>
@@ -98,13 +99,16 @@ void micro_kernel(int64_t k, const Step<T>& s, T* c, int64_t ldc, bool accumulat
   using S = Simd<T>;
   typename S::Reg acc[R][V];
   unroll<R>([&](auto i) {
-    unroll<V>([&](auto j) { acc[i][j] = accumulate ? S::load(c + i * ldc + j * S::N) : typename S::Reg{}; });
+    unroll<V>([&](auto j) {
+      __builtin_prefetch(c + i * ldc + j * S::N, 1,
+                         2);  // into L2: in L1 rows of C a power of two apart evict one another
+      acc[i][j] = typename S::Reg{};
+    });
   });
   const T* a = s.a;
   const T* b = s.b;
   const int64_t a_row = Direct ? s.a_row : 1, a_k = Direct ? s.a_k : MR, b_k = Direct ? s.b_k : NR<T>;
-#pragma GCC unroll 4
-  for (; k > 0; --k) {
+  const auto step = [&]() __attribute__((always_inline)) {
     typename S::Reg row[V];
     unroll<V>([&](auto j) { row[j] = S::load(b + j * S::N); });
     unroll<R>([&](auto i) {
@@ -113,8 +117,19 @@ void micro_kernel(int64_t k, const Step<T>& s, T* c, int64_t ldc, bool accumulat
     });
     a += a_k;
     b += b_k;
+  };
+  const char* next = reinterpret_cast<const char*>(s.next);
+  for (; k >= 4; k -= 4) {
+    if (!Direct) __builtin_prefetch(next, 0, 2), next += 64;
+    unroll<4>([&](auto) { step(); });
   }
-  unroll<R>([&](auto i) { unroll<V>([&](auto j) { S::store(c + i * ldc + j * S::N, acc[i][j]); }); });
+  for (; k > 0; --k) step();
+  unroll<R>([&](auto i) {
+    unroll<V>([&](auto j) {
+      T* to = c + i * ldc + j * S::N;
+      S::store(to, accumulate ? S::load(to) + acc[i][j] : acc[i][j]);
+    });
+  });
 }
 
 // The micro-kernels of each height 1..MR and width 1..NV.
@@ -151,7 +166,9 @@ void macro_kernel(int64_t m, int64_t n, int64_t k, const T* a, int64_t a_step, c
                   int64_t ldc, bool accumulate) {
   for (int64_t j = 0; j < n; j += NR<T>) {
     for (int64_t i = 0; i < m; i += MR) {
-      const Step<T> s{a + i / MR * a_step, 0, 0, b + j / NR<T> * b_step, 0};
+      const T* const panel = b + j / NR<T> * b_step;
+      // Each tile fetches its share of the next B panel.
+      const Step<T> s{a + i / MR * a_step, 0, 0, panel, 0, panel + b_step + i / MR * k * (16 / int(sizeof(T)))};
       tile_kernel<T, false>(least<int64_t>(m - i, MR), least<int64_t>(n - j, NR<T>), k, s, c + i * ldc + j, ldc,
                             accumulate);
     }
@@ -211,7 +228,11 @@ void pack_panel(const S* src, int64_t lane_stride, int64_t k_stride, int64_t lan
       typename Simd<T>::Reg r[G * N];
       unroll<G * N>([&](auto i) {
         r[i] = typename Simd<T>::Reg{};
-        if (i < W && i < lanes) r[i] = (typename Simd<T>::Reg)load_as<T>(src + i * lane_stride + kk).v;
+        if (i < W && i < lanes) {
+          const S* const from = src + i * lane_stride + kk;
+          __builtin_prefetch(from + 256 / sizeof(S));
+          r[i] = (typename Simd<T>::Reg)load_as<T>(from).v;
+        }
       });
       unroll<G>([&](auto g) { transpose<T>(r + g * N); });
       unroll<N>([&](auto l) {
@@ -239,12 +260,17 @@ void pack_panel(const S* src, int64_t lane_stride, int64_t k_stride, int64_t lan
   }
 }
 
-// All panels of a (lanes, k) operand, panel_step elements apart in dst.
+// All panels of a (lanes, k) operand, panel_step elements apart in dst. Contiguous lanes are read some rows at a time
+// across all panels: few pages and long stretches.
 template <int W, class S>
 void pack_panels(const S* src, int64_t lane_stride, int64_t k_stride, int64_t lanes, int64_t k, Compute<S>* dst,
                  int64_t panel_step) {
-  for (int64_t i = 0; i < lanes; i += W, dst += panel_step)
-    pack_panel<W>(src + i * lane_stride, lane_stride, k_stride, least<int64_t>(W, lanes - i), k, dst);
+  const int64_t depth = lane_stride == 1 ? least<int64_t>(k, 16) : k;
+  for (int64_t k0 = 0; k0 < k; k0 += depth) {
+    for (int64_t i = 0; i < lanes; i += W)
+      pack_panel<W>(src + i * lane_stride + k0 * k_stride, lane_stride, k_stride, least<int64_t>(W, lanes - i),
+                    least(depth, k - k0), dst + i / W * panel_step + k0 * W);
+  }
 }
 
 }  // namespace

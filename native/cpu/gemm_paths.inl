@@ -159,7 +159,7 @@ Status direct_product(const Shape& s, const Operands<T>& o) {
         const bool accumulate = o.c || k0 > 0;
         for (int64_t j = j0; j < mid; j += NR<T>) {
           for (int64_t i = i0; i < i1; i += MR) {
-            const Step<T> step{o.a + i * s.a_row + k0 * s.a_k, s.a_row, s.a_k, o.b + k0 * s.b_k + j, s.b_k};
+            const Step<T> step{o.a + i * s.a_row + k0 * s.a_k, s.a_row, s.a_k, o.b + k0 * s.b_k + j, s.b_k, nullptr};
             tile_kernel<T, true>(least<int64_t>(MR, i1 - i), least<int64_t>(NR<T>, mid - j), k, step,
                                  o.y + i * s.y_row + j, s.y_row, accumulate);
           }
@@ -175,7 +175,7 @@ Status direct_product(const Shape& s, const Operands<T>& o) {
         const int64_t k = least<int64_t>(KC<T>, s.k - k0);
         pack_panel<NR<T>>(o.b + k0 * s.b_k + mid, 1, s.b_k, j1 - mid, k, panel);
         for (int64_t i = i0; i < i1; i += MR) {
-          const Step<T> step{o.a + i * s.a_row + k0 * s.a_k, s.a_row, s.a_k, panel, NR<T>};
+          const Step<T> step{o.a + i * s.a_row + k0 * s.a_k, s.a_row, s.a_k, panel, NR<T>, nullptr};
           tile_kernel<T, true>(least<int64_t>(MR, i1 - i), j1 - mid, k, step, o.y + i * s.y_row + mid, s.y_row,
                                o.c || k0 > 0);
         }
@@ -201,6 +201,9 @@ Tiling tiling(int64_t m, int64_t n) {
   Tiling t;
   t.tile_m = cut(m, MR, MC);
   t.tile_n = cut(n, NR<T>, NC<T>);
+  // Small matrices: narrower tiles, for the threads to share.
+  while (ceil_div(m, t.tile_m) * ceil_div(n, t.tile_n) < 16 && t.tile_n > 4 * NR<T>)
+    t.tile_n = round_up(t.tile_n / 2, NR<T>);
   t.rows = ceil_div(m, t.tile_m);
   t.cols = ceil_div(n, t.tile_n);
   return t;
@@ -225,15 +228,14 @@ Status packed_into(const Shape& s, const S* a, const S* b, const S* c, O* y, int
   // One block of y: rows i0.., columns j0.., steps k0.. of K.
   const auto block = [&](int64_t i0, int64_t m, int64_t j0, int64_t n, int64_t k0, int64_t k) {
     const int64_t a_panels = own_a ? 0 : ceil_div(m, MR), b_panels = own_b || i0 > 0 ? 0 : ceil_div(n, NR<T>);
-    parallel(a_panels + b_panels, ceil_div(kChunk / 8, k * MR + 1), [&](int64_t begin, int64_t end) {
-      for (int64_t p = begin; p < end; ++p) {
-        if (p < b_panels)
-          pack_panel<NR<T>>(b + k0 * s.b_k + (j0 + p * NR<T>)*s.b_col, s.b_col, s.b_k,
-                            least<int64_t>(NR<T>, n - p * NR<T>), k, pb + p * NR<T> * k);
-        else
-          pack_panel<MR>(a + k0 * s.a_k + (i0 + (p - b_panels) * MR) * s.a_row, s.a_row, s.a_k,
-                         least<int64_t>(MR, m - (p - b_panels) * MR), k, pa + (p - b_panels) * MR * k);
-      }
+    parallel(a_panels + b_panels, ceil_div(kChunk / 8, k * MR + 1) + 7, [&](int64_t begin, int64_t end) {
+      const int64_t b0 = least(begin, b_panels), b1 = least(end, b_panels), a0 = begin - b0, a1 = end - b1;
+      if (b0 < b1)
+        pack_panels<NR<T>>(b + k0 * s.b_k + (j0 + b0 * NR<T>)*s.b_col, s.b_col, s.b_k,
+                           least(n, b1 * NR<T>) - b0 * NR<T>, k, pb + b0 * NR<T> * k, NR<T> * k);
+      if (a0 < a1)
+        pack_panels<MR>(a + k0 * s.a_k + (i0 + a0 * MR) * s.a_row, s.a_row, s.a_k, least(m, a1 * MR) - a0 * MR, k,
+                        pa + a0 * MR * k, MR * k);
     });
     const int64_t rows = ceil_div(m, t.tile_m), steps = ceil_div(k, ceil_div(k + (k == 0), KC<T>));
     parallel(rows * ceil_div(n, t.tile_n), 1, [&](int64_t begin, int64_t end) {

@@ -1,4 +1,4 @@
-import { manualSeed, mul, randn, sub, type Tensor, tensor, zeros } from 'brasa';
+import { manualSeed, mul, randn, scope, sub, Tensor, tensor, zeros } from 'brasa';
 import { Linear, parameter, Sequential } from 'brasa/nn';
 import {
   Adam,
@@ -59,6 +59,19 @@ describe.each(makers)('%s', (name, make) => {
     expect(values(q)).toEqual(values(p));
     expect(a.stateDict().state[0].step).toBe(4);
     expect(b.stateDict().paramGroups).toEqual(a.stateDict().paramGroups);
+  });
+
+  test('keeps its state beyond the scope of a step', () => {
+    const [p, q] = [param(1, 2), param(1, 2)];
+    const [a, b] = [make([p]), make([q])];
+    for (let i = 0; i < 3; i++) {
+      scope(() => step(a));
+      step(b);
+    }
+    expect(values(p)).toEqual(values(q));
+    for (const moment of Object.values(a.stateDict().state[0])) {
+      if (moment instanceof Tensor) expect(values(moment).every((v) => v !== 0)).toBe(true);
+    }
   });
 
   test('trains a small network', () => {
@@ -148,7 +161,7 @@ describe('errors', () => {
     [
       'a cycle that is over',
       () => endless(new OneCycleLR(new SGD([p]), { maxLr: 1, totalSteps: 3 })),
-      /\[OneCycleLR\] step 3/,
+      /\[OneCycleLR\] step 4 of a cycle of 3/,
     ],
     ['too few lambdas', () => new LambdaLR(new SGD([p]), []), /\[LambdaLR\] 0 functions for 1/],
   ])('%s', (_name, make, message) => {

@@ -52,12 +52,12 @@ export function ones_(x: Tensor): Tensor {
 
 /** Uniform in [a, b). */
 export function uniform_(x: Tensor, { a = 0, b = 1 }: { a?: number; b?: number } = {}): Tensor {
-  return noGrad(() => copy_(x, add(mul(rand(x.shape, like(x)), b - a), a)));
+  return noGrad(() => copy_(x, rand(x.shape, { ...like(x), low: a, high: b })));
 }
 
 /** Normal. */
 export function normal_(x: Tensor, { mean = 0, std = 1 }: { mean?: number; std?: number } = {}): Tensor {
-  return noGrad(() => copy_(x, add(mul(randn(x.shape, like(x)), std), mean)));
+  return noGrad(() => copy_(x, randn(x.shape, { ...like(x), mean, std })));
 }
 
 /** Normal, cut to [a, b]: the inverse of the distribution function at uniform numbers. */
@@ -69,7 +69,7 @@ export function truncNormal_(
     const scale = std * Math.SQRT2;
     const low = erfOf(x, (a - mean) / scale);
     const high = erfOf(x, (b - mean) / scale);
-    const u = add(mul(rand(x.shape, like(x)), high - low), low);
+    const u = rand(x.shape, { ...like(x), low, high });
     return copy_(x, clamp(add(mul(erfinv(u), scale), mean), a, b));
   });
 }

@@ -31,8 +31,7 @@ const roles = new WeakMap<Tensor, Role>();
  * A tensor that was computed from others is detached first. PyTorch: nn.Parameter.
  */
 export function parameter(x: Tensor): Tensor {
-  if (!isFloat(x.dtype))
-    throw new DTypeError(`a parameter must be of a float type, got ${x.dtype}`, { op: 'parameter' });
+  if (!isFloat(x.dtype)) throw new DTypeError(`only floats are trained, this is ${x.dtype}`, { op: 'parameter' });
   const leaf = isLeaf(x) ? x : detach(x);
   roles.set(requiresGrad_(leaf), 'parameter');
   return pin(leaf);

@@ -194,7 +194,7 @@ export class OneCycleLR extends Schedule {
     const anneal = (from: number, to: number, part: number) =>
       annealStrategy === 'cos' ? to + ((from - to) / 2) * (1 + Math.cos(Math.PI * part)) : from + (to - from) * part;
     super(optimizer, (group, _, t) => {
-      if (t >= totalSteps) throw new ArgumentError(`step ${t} of a cycle of ${totalSteps} steps`, { op: 'OneCycleLR' });
+      if (t > totalSteps) throw new ArgumentError(`step ${t} of a cycle of ${totalSteps} steps`, { op: 'OneCycleLR' });
       const i = phases.findIndex(([end], index) => t <= end! || index === phases.length - 1);
       const [end, lrFrom, lrTo, momentumFrom, momentumTo] = phases[i]! as [number, number, number, number, number];
       const begin = i === 0 ? 0 : phases[i - 1]![0]!;

@@ -149,8 +149,9 @@ def layers():
 # ---- training
 
 def cnn():
+    """No bias before a batch norm: its gradient is 0 but for rounding, which Adam would blow up."""
     return nn.Sequential(
-        nn.Conv2d(1, 6, 3, padding=1), nn.BatchNorm2d(6), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Conv2d(1, 6, 3, padding=1, bias=False), nn.BatchNorm2d(6), nn.ReLU(), nn.MaxPool2d(2),
         nn.Conv2d(6, 12, 3, padding=1, bias=False), nn.BatchNorm2d(12), nn.ReLU(), nn.MaxPool2d(2),
         nn.Flatten(), nn.Linear(12 * 3 * 3, 24), nn.ReLU(), nn.Linear(24, 10))
 

@@ -277,6 +277,15 @@ describe('layers', () => {
     expect(values(model.forward(tensor([-1, 2])))).toEqual([1, 0]);
     expect([...model]).toHaveLength(3);
     expect(model.length).toBe(3);
+    class Sizes extends Module {
+      forward(x: Tensor): readonly number[] {
+        return x.shape;
+      }
+    }
+    // @ts-expect-error a stage takes one tensor
+    new Sequential((x: Tensor, y: Tensor) => add(x, y));
+    // @ts-expect-error a stage gives a tensor
+    new Sequential(new Sizes());
   });
 
   test('Dropout drops in training only, scales what it keeps, and its gradient has the same holes', () => {

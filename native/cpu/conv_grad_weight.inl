@@ -111,7 +111,7 @@ void weight_unit_by_pixel(const WeightPlan& w, int64_t count, const T* slab, con
   const int64_t k = count * p.taps, g_row = round_up(p.cols, N), a_row = p.row_mul * p.pitch;
   for (int64_t o = 0; o < w.outputs; ++o) {
     for (int64_t r = 0; r < rows; ++r)
-      pack_row<T>(g + o * w.g.sc + r * w.g.sh, w.g.sw, p.cols, 0, 1, g_row, panel + r * g_row);
+      pack_row<T>(g + o * w.g.sc + r * w.g.sh, w.g.sw, 0, 1, {0, p.cols}, g_row, panel + r * g_row);
     int64_t i = 0;
     for (; i + G <= k; i += G) {
       const T* a[G];

@@ -47,21 +47,30 @@ inline int64_t tap_offset(const Pass& p, int64_t tap) {
 constexpr int64_t floor_div(int64_t a, int64_t b) { return a >= 0 ? a / b : -((b - 1 - a) / b); }
 constexpr int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
 
-// A row of the source, converted: to[j] = from[(j * mul + first) * stride] where that lies in [0, w), else 0. May write
-// N - 1 more.
+// Slab columns [lo, hi) of a row hold source columns j * mul + first, 0 <= that < w; the others are zero.
+struct Columns {
+  int64_t lo, hi;
+};
+inline Columns columns_of(int64_t first, int64_t mul, int64_t w, int64_t cols) {
+  const int64_t lo = first >= 0 ? 0 : ceil_div(-first, mul), hi = w > first ? floor_div(w - 1 - first, mul) + 1 : 0;
+  return {least(cols, lo), least(cols, hi)};
+}
+
+// A row of the source, converted: to[j] = from[(j * mul + first) * stride] in [lo, hi), else 0. May write N - 1 more.
 template <class T, class S>
-BRASA_INLINE void pack_row(const S* from, int64_t stride, int64_t w, int64_t first, int64_t mul, int64_t cols, T* to) {
+BRASA_INLINE void pack_row(const S* from, int64_t stride, int64_t first, int64_t mul, Columns in, int64_t cols, T* to) {
   using V = Vec<T>;
-  const int64_t lo = least(cols, first >= 0 ? 0 : ceil_div(-first, mul));
-  const int64_t hi = least(cols, w > first ? floor_div(w - 1 - first, mul) + 1 : 0);
   int64_t j = 0;
-  for (; j < lo; j += V::N) V(T(0)).store(to + j);
-  j = lo;
+  for (; j < in.lo; j += V::N) V(T(0)).store(to + j);
+  j = in.lo;
+  from += first * stride;
   if (stride == 1 && mul == 1) {
-    for (; j + V::N <= hi; j += V::N) load_as<T>(from + first + j).store(to + j);
-    if (j < hi) load_as<T>(from + first + j, int(hi - j)).store(to + j), j += V::N;
+    for (; j + V::N <= in.hi; j += V::N) load_as<T>(from + j).store(to + j);
+    if (j < in.hi) load_as<T>(from + j, int(in.hi - j)).store(to + j), j += V::N;
+  } else if (stride == 1 && mul == 2) {
+    for (; j < in.hi; ++j) to[j] = load_one(from + 2 * j);
   } else {
-    for (; j < hi; ++j) to[j] = load_one(from + (j * mul + first) * stride);
+    for (; j < in.hi; ++j) to[j] = load_one(from + j * mul * stride);
   }
   for (; j < cols; j += V::N) V(T(0)).store(to + j);
 }
@@ -91,6 +100,7 @@ template <class T, class S>
 void pack_slab(const Pass& p, const Image& src, const S* x, int64_t channels, int64_t row, int64_t rows, T* slab) {
   constexpr int N = Simd<T>::N;
   const bool neighbours = src.sc == 1 && src.sw != 1 && p.col_mul == 1;
+  const Columns whole = columns_of(-p.pad_left, p.col_mul, src.w, p.slab_cols);  // of residue 0: divisions are slow
   for (int64_t c = 0; c < channels;) {
     const int64_t step = neighbours && c + N <= channels ? N : 1;
     for (int64_t r = 0; r < rows; ++r) {
@@ -102,8 +112,11 @@ void pack_slab(const Pass& p, const Image& src, const S* x, int64_t channels, in
       } else if (step == N) {
         pack_row_channels<T>(from, src.sw, src.w, -p.pad_left, p.slab_cols, to, p.plane);
       } else {
-        for (int64_t f = 0; f < p.col_mul; ++f)
-          pack_row<T>(from, src.sw, src.w, f - p.pad_left, p.col_mul, p.slab_cols, to + f * p.slab_cols);
+        for (int64_t f = 0; f < p.col_mul; ++f) {
+          const int64_t first = f - p.pad_left;
+          const Columns in = f == 0 ? whole : columns_of(first, p.col_mul, src.w, p.slab_cols);
+          pack_row<T>(from, src.sw, first, p.col_mul, in, p.slab_cols, to + f * p.slab_cols);
+        }
       }
     }
     c += step;

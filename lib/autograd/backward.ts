@@ -28,7 +28,7 @@ export function runBackward(
   const taping = recording.enabled;
   recording.enabled = createGraph;
   try {
-    roots.forEach((root, i) => add(root.node!, root.index, seeds[i]!));
+    for (const [i, root] of roots.entries()) add(root.node!, root.index, seeds[i]!);
     for (const node of order) {
       const pending = node.pending;
       if (pending === null) continue;

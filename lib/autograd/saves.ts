@@ -18,7 +18,7 @@ hooks.saves = (plan: Plan, mask: number): Saves => {
     const grads = rule(many ? g : g[0], inputs, many ? outputs : outputs[0], plan.params);
     const list = grads instanceof Tensor ? [grads] : grads;
     for (let i = 0; i < list.length; i++) {
-      if ((mask & (1 << (i < 30 ? i : 30))) === 0) continue;
+      if ((mask & (1 << Math.min(i, 30))) === 0) continue;
       const one = list[i];
       const value = typeof one === 'function' ? one() : one;
       if (value) wanted.push(value);

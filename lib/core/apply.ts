@@ -78,7 +78,7 @@ function needsMask(inputs: readonly Operand[]): number {
   for (let i = 0; i < inputs.length; i++) {
     const x = inputs[i]!;
     // Beyond 31 inputs (cat) the last bit speaks for all of the rest.
-    if (typeof x !== 'number' && x.node !== null) mask |= 1 << (i < 30 ? i : 30);
+    if (typeof x !== 'number' && x.node !== null) mask |= 1 << Math.min(i, 30);
   }
   return mask;
 }

@@ -22,14 +22,15 @@ export interface BrasaErrorOptions {
 
 export class BrasaError extends Error {
   readonly code: string;
-  readonly op: string | undefined;
+  /** The op that refused, if it was one. */
+  declare readonly op?: string;
   constructor(message: string, code: string, options: BrasaErrorOptions = {}) {
     super(
       options.op ? `[${options.op}] ${message}` : message,
       options.cause === undefined ? undefined : { cause: options.cause },
     );
     this.code = code;
-    this.op = options.op;
+    if (options.op) this.op = options.op;
     this.name = new.target.name;
     trimStack(this);
   }

@@ -98,11 +98,11 @@ export class Tensor {
   [Symbol.dispose](): void {
     this.dispose();
   }
-  [Symbol.toPrimitive](hint: string): never {
+  /** `${x}` prints x; `a + b` would silently be a string, so it throws. */
+  [Symbol.toPrimitive](hint: string): string {
+    if (hint === 'string') return (this as { toString(): string }).toString();
     throw new ArgumentError(
-      hint === 'string'
-        ? 'a tensor does not turn into a string by itself: use x.toString(), x.item() or x.toArray()'
-        : 'JavaScript operators do not work on tensors: use a.add(b), a.mul(b), a.lt(b), or x.item() for the number',
+      'JavaScript operators do not work on tensors: use a.add(b), a.mul(b), a.lt(b), or x.item() for the number',
     );
   }
 }

@@ -12,6 +12,7 @@ const THRESHOLD = 1000;
 const WIDTH = 80;
 
 /** The tensor's values, summarised beyond 1000 elements, with its dtype, device and gradient. */
+// biome-ignore lint/suspicious/noShadowRestrictedNames: the method that JavaScript calls by this name
 export function toString(x: Tensor): string {
   const notes = [];
   if (x.disposed || x.storage.slot === -1) return `tensor(disposed, shape=(${x.shape.join(', ')}), dtype=${x.dtype})`;

@@ -69,7 +69,7 @@ function prodOfOthers(x: Tensor, y: Tensor, dims: readonly number[]): Tensor {
   const rest = prodKernel(where(zero, 1, x), dims);
   return where(eq(zeros, 0), div(y, where(zero, 1, x)), where(eq(zeros, 1), where(zero, rest, 0), 0));
 }
-/** The product; integers and bool give i64. (torch.prod) */
+/** The product; integers and bool give i64. Second gradients need elements that are not 0. (torch.prod) */
 export function prod(x: Tensor, dim?: Dims, options?: KeepDim): Tensor {
   asTensor(x, 'prod');
   const dims = wrapDims(dim, x, 'prod');

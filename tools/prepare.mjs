@@ -119,5 +119,6 @@ const tsc = 'node_modules/typescript/bin/tsc';
 await step('native library', cmakeJs, ['build', '--parallel', String(availableParallelism())]);
 rmSync('dist', { recursive: true, force: true });
 await step('TypeScript', tsc, ['-p', 'tsconfig.build.json']);
+await step('documentation of methods', 'tools/methods.mjs', []);
 chmodSync('dist/cli/main.js', 0o755);
 await step('examples', tsc, ['-p', 'tsconfig.examples.json']);

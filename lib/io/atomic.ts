@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { type FileHandle, open, realpath, rename, rm } from 'node:fs/promises';
+import { type FileHandle, open, readdir, realpath, rename, rm } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 
 /**
@@ -24,6 +24,15 @@ export async function writeFileAtomic(path: string, chunks: Iterable<Uint8Array 
     throw error;
   }
   await syncFolder(folder);
+}
+
+/** Removes what writers of `path` left that were killed; nobody may be writing it now. */
+export async function removeTemporaries(path: string): Promise<void> {
+  const folder = dirname(path);
+  const start = `.${basename(path)}.`;
+  for (const name of await readdir(folder)) {
+    if (name.startsWith(start) && name.endsWith('.tmp')) await rm(join(folder, name), { force: true });
+  }
 }
 
 /** Makes the folder's entries (creations, renames) durable. Windows cannot open folders and needs no such call. */

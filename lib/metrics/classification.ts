@@ -39,6 +39,15 @@ export class Accuracy implements Metric {
     this.#total = 0;
   }
 
+  stateDict(): { correct: number; total: number } {
+    return { correct: this.#correct, total: this.#total };
+  }
+
+  loadStateDict({ correct, total }: { correct: number; total: number }): void {
+    this.#correct = correct;
+    this.#total = total;
+  }
+
   #count(prediction: Tensor, target: Tensor): void {
     const { predicted, actual } = readLabels(prediction, target, this.#options, 'Accuracy');
     for (let i = 0; i < actual.length; i++) if (predicted[i] === actual[i]) this.#correct++;
@@ -90,6 +99,14 @@ class ScoreMetric<A extends Average> implements Metric<Scored<A>> {
 
   reset(): void {
     this.#matrix.reset();
+  }
+
+  stateDict(): { counts: number[][] } {
+    return this.#matrix.stateDict();
+  }
+
+  loadStateDict(state: { counts: number[][] }): void {
+    this.#matrix.loadStateDict(state);
   }
 }
 
@@ -167,5 +184,13 @@ export class RocAuc implements Metric {
 
   reset(): void {
     this.#samples = [];
+  }
+
+  stateDict(): { samples: { score: number; positive: boolean }[] } {
+    return { samples: [...this.#samples] };
+  }
+
+  loadStateDict({ samples }: { samples: { score: number; positive: boolean }[] }): void {
+    this.#samples = [...samples];
   }
 }

@@ -64,6 +64,14 @@ export class ConfusionMatrix implements Metric<number[][]> {
     this.#grow(this.#options.classes ?? 0);
   }
 
+  stateDict(): { counts: number[][] } {
+    return { counts: this.#counts.map((row) => [...row]) };
+  }
+
+  loadStateDict({ counts }: { counts: number[][] }): void {
+    this.#counts = counts.map((row) => [...row]);
+  }
+
   toString(): string {
     const { names } = this;
     const digits = (n: number) => (this.#options.normalize === 'none' ? String(n) : n.toFixed(3));

@@ -10,6 +10,9 @@ export interface Metric<R = number> {
   update(prediction: Tensor, target: Tensor): void;
   compute(): R;
   reset(): void;
+  /** What was counted since the last reset, as plain data: a checkpoint within an epoch keeps it. */
+  stateDict?(): unknown;
+  loadStateDict?(state: unknown): void;
 }
 
 export interface LabelOptions {

@@ -23,6 +23,15 @@ export class MeanMetric {
     this.#sum = 0;
     this.#weight = 0;
   }
+
+  stateDict(): { sum: number; weight: number } {
+    return { sum: this.#sum, weight: this.#weight };
+  }
+
+  loadStateDict({ sum, weight }: { sum: number; weight: number }): void {
+    this.#sum = sum;
+    this.#weight = weight;
+  }
 }
 
 // The mean over all elements of a function of the error prediction - target, both of one shape.
@@ -48,6 +57,14 @@ class MeanErrorMetric implements Metric {
   reset(): void {
     this.#mean.reset();
   }
+
+  stateDict(): { sum: number; weight: number } {
+    return this.#mean.stateDict();
+  }
+
+  loadStateDict(state: { sum: number; weight: number }): void {
+    this.#mean.loadStateDict(state);
+  }
 }
 
 /** The mean of |prediction - target|. */
@@ -64,13 +81,20 @@ export class MeanSquaredError extends MeanErrorMetric {
   }
 }
 
+/** Count, running mean and squared deviations of a column's targets (Welford), squared errors. */
+interface Column {
+  n: number;
+  mean: number;
+  deviation: number;
+  error: number;
+}
+
 /**
  * The coefficient of determination 1 - Σ(t-p)² / Σ(t-mean)² of (N) or, averaged over columns, (N,D)
  * (sklearn.metrics.r2_score). For a constant target it is 1 if all predictions are right, else 0.
  */
 export class R2 implements Metric {
-  // One a column: count, running mean and squared deviations of the targets (Welford), squared errors.
-  #columns: { n: number; mean: number; deviation: number; error: number }[] = [];
+  #columns: Column[] = [];
 
   update(prediction: Tensor, target: Tensor): void {
     if (target.ndim < 1 || target.ndim > 2)
@@ -102,5 +126,13 @@ export class R2 implements Metric {
 
   reset(): void {
     this.#columns = [];
+  }
+
+  stateDict(): { columns: Column[] } {
+    return { columns: this.#columns.map((column) => ({ ...column })) };
+  }
+
+  loadStateDict({ columns }: { columns: Column[] }): void {
+    this.#columns = columns.map((column) => ({ ...column }));
   }
 }

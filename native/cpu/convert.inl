@@ -121,12 +121,44 @@ BRASA_INLINE Narrow16 to_storage(bfloat16_t, F32 x) {
   const I32 rounded = (b + I32(0x7fff) + ((b >> 16) & I32(1))) >> 16;
   return narrow_bits(select(x != x, (b >> 16) | I32(0x40), rounded));
 }
+// Compilers take the conversions between 8 and 32 bits apart, lane by lane: on x86 they are spelled out.
+#ifdef __x86_64__
+BRASA_INLINE __m128i in_128(Narrow8 x) {
+  __m128i r = _mm_setzero_si128();
+  __builtin_memcpy(&r, &x, sizeof x);
+  return r;
+}
+#if BRASA_SIMD_BYTES == 64
+BRASA_INLINE I32 from_storage(int8_t, Narrow8 x) { return I32((I32::Raw)_mm512_cvtepi8_epi32(in_128(x))); }
+BRASA_INLINE I32 from_storage(uint8_t, Narrow8 x) { return I32((I32::Raw)_mm512_cvtepu8_epi32(in_128(x))); }
+BRASA_INLINE Narrow8 low_bytes(I32 x) { return (Narrow8)_mm512_cvtepi32_epi8((__m512i)x.v); }
+#else
+BRASA_INLINE I32 from_storage(int8_t, Narrow8 x) { return I32((I32::Raw)BRASA_MM(cvtepi8_epi32)(in_128(x))); }
+BRASA_INLINE I32 from_storage(uint8_t, Narrow8 x) { return I32((I32::Raw)BRASA_MM(cvtepu8_epi32)(in_128(x))); }
+BRASA_INLINE Narrow8 low_bytes(I32 x) {
+#if BRASA_SIMD_BYTES == 32
+  const __m256i each =
+      _mm256_broadcastsi128_si256(_mm_setr_epi8(0, 4, 8, 12, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1));
+  const __m256i packed = _mm256_shuffle_epi8((__m256i)x.v, each);
+  const __m128i r = _mm_unpacklo_epi32(_mm256_castsi256_si128(packed), _mm256_extracti128_si256(packed, 1));
+#else
+  const __m128i each = _mm_setr_epi8(0, 4, 8, 12, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1);
+  const __m128i r = _mm_shuffle_epi8((__m128i)x.v, each);
+#endif
+  Narrow8 y;
+  __builtin_memcpy(&y, &r, sizeof y);
+  return y;
+}
+#endif
+#else
 BRASA_INLINE I32 from_storage(int8_t, Narrow8 x) { return I32(__builtin_convertvector((NarrowI8)x, I32::Raw)); }
 BRASA_INLINE I32 from_storage(uint8_t, Narrow8 x) { return I32(__builtin_convertvector(x, I32::Raw)); }
+BRASA_INLINE Narrow8 low_bytes(I32 x) { return __builtin_convertvector((Wide)x.v, Narrow8); }
+#endif
 BRASA_INLINE I32 from_storage(bool8_t, Narrow8 x) { return (from_storage(uint8_t{}, x) != I32(0)) & I32(1); }
-BRASA_INLINE Narrow8 to_storage(int8_t, I32 x) { return __builtin_convertvector((Wide)x.v, Narrow8); }
-BRASA_INLINE Narrow8 to_storage(uint8_t, I32 x) { return __builtin_convertvector((Wide)x.v, Narrow8); }
-BRASA_INLINE Narrow8 to_storage(bool8_t, I32 x) { return to_storage(uint8_t{}, (x != I32(0)) & I32(1)); }
+BRASA_INLINE Narrow8 to_storage(int8_t, I32 x) { return low_bytes(x); }
+BRASA_INLINE Narrow8 to_storage(uint8_t, I32 x) { return low_bytes(x); }
+BRASA_INLINE Narrow8 to_storage(bool8_t, I32 x) { return low_bytes((x != I32(0)) & I32(1)); }
 
 // ---- memory. A storage type loads as its compute type: f32, f16, bf16 as f32; i8, u8, bool, i32 as i32; f64 and i64
 // as themselves.

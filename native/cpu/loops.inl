@@ -109,7 +109,11 @@ template <class From>
 void truth_loop(int64_t n, void* out, const Source& x, const Source&, const Source&) {
   const From* px = reinterpret_cast<const From*>(x.p);
   int32_t* to = static_cast<int32_t*>(out);
-  for (int64_t i = 0; i < n; ++i) to[i] = px[i & x.mask] != From(0);
+  if (x.mask) {
+    for (int64_t i = 0; i < n; ++i) to[i] = px[i] != From(0);
+  } else {
+    for (int64_t i = 0; i < n; ++i) to[i] = px[0] != From(0);
+  }
 }
 
 template <class T>

@@ -4,6 +4,7 @@
  */
 import { inspect } from 'node:util';
 // The interpreters that core's hooks wait for: whoever imports a subpath alone needs them too.
+import './autograd/rebase.js';
 import './autograd/saves.js';
 import './graph/fusion.js';
 import { backward } from './autograd/backward.js';

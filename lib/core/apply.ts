@@ -65,10 +65,14 @@ function dispatch(op: Op, inputs: readonly Operand[], params: Params, outs: read
   if (plan.mode === 'decompose' || (mask !== 0 && op.grad === undefined)) return decomposed(plan, inputs, params, outs);
   const results = hooks.tracer !== null ? hooks.tracer.emit(plan, inputs, outs) : emit(plan, inputs, outs);
   if (results === null) return decomposed(plan, inputs, params, outs);
-  if (outs !== null) {
-    for (let i = 0; i < outs.length; i++) outs[i]!.storage.version++;
+  if (outs === null) {
+    if (mask !== 0) record(plan, inputs, mask, results, false);
+    return results;
   }
-  if (mask !== 0) record(plan, inputs, mask, results, outs !== null);
+  const views = outs.filter((out) => throughView(out, mask));
+  written(outs, mask);
+  if (mask !== 0) record(plan, inputs, mask, results, true);
+  for (const view of views) rebase.after(view);
   return results;
 }
 
@@ -97,7 +101,9 @@ function emit(plan: Plan, inputs: readonly Operand[], outs: readonly Tensor[] | 
   if (plan.mode === 'view') {
     const x = inputs[0] as Tensor;
     if (x.disposed || x.storage.slot < 0) checkUsable(x, plan.op.name);
-    return [alias(x, plan.layouts[0]!, x.offset + plan.offset)];
+    const y = alias(x, plan.layouts[0]!, x.offset + plan.offset);
+    y.base = x.base ?? x;
+    return [y];
   }
   if (plan.id < 0 && !resolve(plan)) return null;
   let tensors = 0;
@@ -199,7 +205,7 @@ function checkOuts(op: Op, outs: readonly Tensor[], mask: number): void {
         );
       }
     }
-    if (mask !== 0 && out.base !== null) rebase.before(out);
+    if (throughView(out, mask)) rebase.check(out);
   }
 }
 
@@ -221,8 +227,29 @@ function apart(x: Operand, outs: readonly Tensor[]): Operand {
   return clashes(x, outs) ? apply(lookup('clone'), [x]) : x;
 }
 
-/** Filled in by lib/autograd: what a recorded write through a view does to its base. */
-export const rebase: { before: (view: Tensor) => void } = { before: () => {} };
+/** Filled in by lib/autograd: what a recorded write through a view asks of its base, and does to it. */
+export const rebase: { check: (view: Tensor) => void; after: (view: Tensor) => void } = {
+  check: () => {},
+  after: () => {},
+};
+
+/** Whether a write into `out` changes what gradients are: its own value, or its base's, depends on a leaf, or will. */
+function throughView(out: Tensor, mask: number): boolean {
+  return recording.enabled && out.base !== null && (mask !== 0 || out.node !== null || out.base.node !== null);
+}
+
+/** After a write: what no longer depends on anything has no record; a view's base is a new value. */
+function written(outs: readonly Tensor[], mask: number): void {
+  for (const out of outs) {
+    out.storage.version++;
+    if (!recording.enabled) continue;
+    if (mask === 0 && out.node !== null) {
+      out.node = null;
+      out.storage.recorded = out.storage.version;
+      out.stamp = out.storage.version;
+    }
+  }
+}
 
 function record(
   plan: Plan,
@@ -291,7 +318,6 @@ function record(
       versions.push(out.storage.version);
     }
   }
-  if (plan.mode === 'view') results[0]!.base = (inputs[0] as Tensor).base ?? (inputs[0] as Tensor);
 }
 
 function staleView(plan: Plan): never {

@@ -45,7 +45,7 @@ export class Tensor {
   index = 0;
   /** @internal `storage.recorded` when `node` was set: behind it, `node` no longer tells how the values came about. */
   stamp = 0;
-  /** @internal For a recorded view, the tensor that it views. */
+  /** @internal For a view, the tensor that owns the memory. */
   base: Tensor | null = null;
   /** @internal */
   disposed = false;

@@ -1,5 +1,6 @@
 /** Views: other shapes over the same memory. Dims may be negative, counting from the end. */
-import { asTensor, op, view } from '../core/define.js';
+import { apply } from '../core/apply.js';
+import { asTensor, lookup, op, view } from '../core/define.js';
 import { ArgumentError, IndexError, ShapeError } from '../core/error.js';
 import {
   broadcastTwo,
@@ -139,6 +140,21 @@ export function unsqueeze(x: Tensor, dim: number): Tensor {
   const d = wrapDim(dim, x, 'unsqueeze', 1);
   return reshape(x, [...x.shape.slice(0, d), 1, ...x.shape.slice(d)]);
 }
+
+/** Any window on the memory of a contiguous x. @internal Nothing is checked: recorded writes through views are differentiated by it. */
+view('asStrided', {
+  args: (x: Tensor, shape: Shape, strides: readonly number[], offset: number) => ({
+    inputs: [x],
+    params: { shape, strides, offset },
+  }),
+  infer: (_x, params) => params,
+  grad: (g, x, { shape, strides, offset }) => {
+    const all = arange(x.size, undefined, { device: x.device });
+    const places = apply(lookup('asStrided'), [all], { shape, strides, offset });
+    const flat = zeros([x.size], { dtype: g.dtype, device: g.device });
+    return reshape(indexAdd(flat, 0, reshape(places, [-1]), reshape(g, [-1])), x.shape);
+  },
+});
 
 // ---- order of dims
 

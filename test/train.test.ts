@@ -303,10 +303,10 @@ describe('callbacks', () => {
     const { model, options } = setup();
     const [all, some] = [history(), history({ every: 3 })];
     const { epochs } = await fit(model, { ...options, epochs: 1, callbacks: [all, some] });
-    expect(all.curve.steps).toEqual([1, 2, 3, 4, 5, 6, 7]);
-    expect(some.curve.steps).toEqual([3, 6]);
-    const { loss } = all.curve;
-    expect(some.curve.loss[1]).toBeCloseTo((loss[3]! + loss[4]! + loss[5]!) / 3, 12);
+    expect(all.steps).toEqual([1, 2, 3, 4, 5, 6, 7]);
+    expect(some.steps).toEqual([3, 6]);
+    const { loss } = all;
+    expect(some.loss[1]).toBeCloseTo((loss[3]! + loss[4]! + loss[5]!) / 3, 12);
     const weighted = loss.reduce((sum, value, i) => sum + value * (i < 6 ? 16 : 4), 0);
     expect(epochs[0]!.train.loss).toBeCloseTo(weighted / 100, 12);
   });

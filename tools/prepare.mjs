@@ -1,4 +1,4 @@
-// Builds a clone: the native library (build/), lib/ (dist/) and examples/ (build/examples). Run by `npm run prepare`, and by npm
+// Builds a clone: the native library (build/), lib/ (dist/) and examples/ (dist/examples). Run by `npm run prepare`, and by npm
 // itself after `npm ci` (never for an installed package). Imports no package: it must be able to say what is missing.
 import { spawn, spawnSync } from 'node:child_process';
 import { chmodSync, existsSync, readFileSync, rmSync } from 'node:fs';

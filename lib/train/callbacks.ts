@@ -62,7 +62,7 @@ export function terminateOnNaN(): Callback {
   };
 }
 
-/** The course of a training within its epochs, for curves: one entry every `every` steps. */
+/** The course of a training within its epochs: one entry every `every` steps. */
 export interface Curve {
   /** Steps since the start of the training. */
   steps: number[];
@@ -70,12 +70,15 @@ export interface Curve {
   loss: number[];
 }
 
-/** Records the training loss every `every` steps (default 1) in its `curve`. What fit answers has one record an epoch. */
-export function history({ every = 1 }: { every?: number } = {}): Callback & { readonly curve: Curve } {
+/** Records the training loss every `every` steps (default 1), for curves. What fit answers has one record an epoch. */
+export function history({ every = 1 }: { every?: number } = {}): Callback & Readonly<Curve> {
   let state = { steps: [] as number[], loss: [] as number[], sum: 0, count: 0 };
   return {
-    get curve() {
-      return { steps: state.steps, loss: state.loss };
+    get steps() {
+      return state.steps;
+    },
+    get loss() {
+      return state.loss;
     },
     onBatchEnd(run) {
       state.sum += run.loss;

@@ -1,5 +1,6 @@
 import { ArgumentError } from '../core/error.js';
 import { noGrad, scope } from '../core/scope.js';
+import { DataLoader } from '../data/loader.js';
 import type { Module } from '../nn/module.js';
 import { clipGradNorm_ } from '../optim/clip.js';
 import type { Optimizer } from '../optim/optimizer.js';
@@ -14,7 +15,7 @@ import { type Batches, type Forward, forwardOf, keepModes, type LossOptions, mea
 export interface FitOptions<B, M extends Metrics = Metrics> extends LossOptions<B> {
   /** Iterated once an epoch. Batches are `[inputs…, target]`, or anything with `step`. */
   train: Batches<B>;
-  /** Measured after each epoch, in evaluation mode and without gradients. */
+  /** Measured after each epoch, in evaluation mode and without gradients; a DataLoader always from its epoch 0. */
   validation?: Batches<B>;
   optimizer: Optimizer;
   schedule?: Schedule | readonly Schedule[];
@@ -190,6 +191,8 @@ class Training<B> implements Run {
     if (validation) {
       this.#trained = { state: this.#totals.stateDict(), results: record.train };
       this.#totals.reset();
+      // The same order and augmentations each time: losses compare, also with those of a resumed training.
+      if (validation instanceof DataLoader) validation.setEpoch(0);
       if (!(await measure(this.model, validation, this.#forward, this.#totals, signal))) return this.stop('aborted');
       record.validation = this.#totals.compute();
       this.#trained = undefined;

@@ -49,13 +49,13 @@ export async function main({
 
   const model = new Sequential(
     new Conv2d(1, 16, 3),
+    new MaxPool2d(2), // (N,16,13,13); pooling first leaves less to do for the rest
     new BatchNorm2d(16),
     relu,
-    new MaxPool2d(2), // (N,16,13,13)
     new Conv2d(16, 32, 3),
+    new MaxPool2d(2), // (N,32,5,5)
     new BatchNorm2d(32),
     relu,
-    new MaxPool2d(2), // (N,32,5,5)
     new Flatten(),
     new Linear(800, 64),
     relu,
@@ -97,7 +97,8 @@ export async function main({
   const metrics = { accuracy: new Accuracy(), matrix: new ConfusionMatrix({ classes: 10 }) };
   const { loss, accuracy } = await evaluate(model, test, { loss: crossEntropy, metrics });
   console.log(`\n${metrics.matrix}\n\n${classificationReport(metrics.matrix, { digits: 4 })}\n`);
-  console.log(`training loss ${sparkline(curve.loss)}`);
+  console.log(`training loss, logarithmic ${sparkline(curve.loss.map(Math.log))}`);
+  console.log(`training accuracy          ${sparkline(curve.metrics.accuracy!)}`);
   console.log(`test loss ${loss.toFixed(4)}, test accuracy ${(100 * accuracy).toFixed(2)}%`);
 
   const steps = records.map(({ step }) => step);
@@ -115,7 +116,7 @@ export async function main({
       title: 'Accuracy',
       xLabel: 'step',
       series: [
-        { name: 'train', x: steps, y: records.map((record) => record.train.accuracy) },
+        { name: 'train', x: curve.steps, y: curve.metrics.accuracy! },
         { name: 'validation', x: steps, y: records.map((record) => record.validation!.accuracy) },
       ],
     },

@@ -107,7 +107,7 @@ describe('brasa train mnist', () => {
     expect(out.match(/^epoch \d\/2 {2}train loss .* accuracy .* validation loss .* accuracy .*$/gm)).toHaveLength(2);
     expect(out).toMatch(/^true \\ predicted( +\d){10}$/m);
     expect(out).toMatch(/precision +recall +f1-score +support/);
-    expect(out).toMatch(/^training loss [▁-█]+$/m);
+    expect(out).toMatch(/^training loss, logarithmic [▁-█]+\ntraining accuracy {10}[▁-█]+$/m);
     expect(Number(out.match(/test accuracy ([0-9.]+)%/)![1])).toBeGreaterThan(50); // chance is 10
     expect(file(whole, 'curves.svg')).toMatch(/^<svg/);
     expect((await load(join(whole, 'mnist.safetensors')))['11.weight']!.shape).toEqual([10, 64]);

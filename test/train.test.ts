@@ -302,7 +302,10 @@ describe('callbacks', () => {
   it('history records the steps', async () => {
     const { model, options } = setup();
     const [all, some] = [history(), history({ every: 3 })];
-    const { epochs } = await fit(model, { ...options, epochs: 1, callbacks: [all, some] });
+    const metrics = { accuracy: new Accuracy(), matrix: new ConfusionMatrix() };
+    const { epochs } = await fit(model, { ...options, metrics, epochs: 1, callbacks: [all, some] });
+    expect(all.metrics.accuracy!.at(-1)).toBe(epochs[0]!.train.accuracy);
+    expect(Object.keys(some.metrics)).toEqual(['accuracy']);
     expect(all.steps).toEqual([1, 2, 3, 4, 5, 6, 7]);
     expect(some.steps).toEqual([3, 6]);
     const { loss } = all;

@@ -68,11 +68,13 @@ export interface Curve {
   steps: number[];
   /** The mean loss of the batches since the entry before. */
   loss: number[];
+  /** The metrics that are numbers, over the epoch so far. */
+  metrics: Record<string, number[]>;
 }
 
-/** Records the training loss every `every` steps (default 1), for curves. What fit answers has one record an epoch. */
+/** Records training loss and metrics every `every` steps (default 1), for curves. What fit answers has one record an epoch. */
 export function history({ every = 1 }: { every?: number } = {}): Callback & Readonly<Curve> {
-  let state = { steps: [] as number[], loss: [] as number[], sum: 0, count: 0 };
+  let state: Curve & { sum: number; count: number } = { steps: [], loss: [], metrics: {}, sum: 0, count: 0 };
   return {
     get steps() {
       return state.steps;
@@ -80,15 +82,24 @@ export function history({ every = 1 }: { every?: number } = {}): Callback & Read
     get loss() {
       return state.loss;
     },
+    get metrics() {
+      return state.metrics;
+    },
     onBatchEnd(run) {
       state.sum += run.loss;
       if (++state.count < every) return;
       state.steps.push(run.step);
       state.loss.push(state.sum / state.count);
+      const { loss: _, ...metrics } = run.results();
+      for (const [name, value] of Object.entries(metrics)) {
+        if (typeof value !== 'number') continue;
+        state.metrics[name] ??= [];
+        state.metrics[name].push(value);
+      }
       state.sum = 0;
       state.count = 0;
     },
-    stateDict: () => ({ ...state, steps: [...state.steps], loss: [...state.loss] }),
+    stateDict: () => structuredClone(state),
     loadStateDict(saved) {
       state = saved as typeof state;
     },

@@ -239,7 +239,10 @@ inline void load_row(Compute<S>* to, const S* from, int64_t n) {
   using T = Compute<S>;
   constexpr int N = Vec<T>::N;
   int64_t i = 0;
-  for (; i + N <= n; i += N) load_as<T>(from + i).store(to + i);
+  for (; i + N <= n; i += N) {
+    prefetch_ahead(from + i);
+    load_as<T>(from + i).store(to + i);
+  }
   if (i < n) load_as<T>(from + i, int(n - i)).store(to + i, int(n - i));
 }
 template <class S>
@@ -247,7 +250,10 @@ inline void store_row(S* to, const Compute<S>* from, int64_t n) {
   using T = Compute<S>;
   constexpr int N = Vec<T>::N;
   int64_t i = 0;
-  for (; i + N <= n; i += N) store_as<T>(to + i, Vec<T>::load(from + i));
+  for (; i + N <= n; i += N) {
+    prefetch_ahead(to + i);
+    store_as<T>(to + i, Vec<T>::load(from + i));
+  }
   if (i < n) store_as<T>(to + i, Vec<T>::load(from + i, int(n - i)), int(n - i));
 }
 

@@ -1,13 +1,16 @@
 // Elementwise programs, interpreted tile by tile: each instruction is one vector loop over about 1024 elements that
 // stay in L1. An operand whose tile is contiguous and of its compute type is read or written where it lies; others pass
 // through registers. An output may lie exactly over an input of the same layout.
+#include "blocks.inl"
 #include "loops.inl"
 
 namespace brasa::cpu::BRASA_ISA {
 namespace {
 
-constexpr int64_t kTile = 1024;    // elements
-constexpr int64_t kGrain = 32768;  // elements a thread takes at a time
+constexpr int64_t kTile = 1024;                 // elements
+constexpr int64_t kGrain = 32768;               // elements a thread takes at a time
+constexpr int64_t kMoveBytes = 4096;            // of a tile that is only moved
+constexpr int64_t kStream = int64_t(32) << 20;  // bytes of an output that no cache would keep
 
 struct Instruction {
   Loop loop;
@@ -81,29 +84,33 @@ void collapse(const Call& call, Program& p) {
 }
 
 // Long rows are cut into pieces; short ones are taken many at a time; against a transposed operand tiles are square.
-void choose_tiles(Program& p) {
+// most: elements in a tile.
+void choose_tiles(Program& p, int64_t most) {
   const int32_t c = p.nd - 1;
   const int64_t columns = p.shape[c];
   for (int32_t d = 0; d < p.nd; ++d) p.block[d] = 1;
   p.axis[0] = p.axis[1] = -1;
   p.axis[2] = c;
   int32_t across = -1;  // the dim that a transposed operand has innermost
+  int64_t line = 0;     // and how many of its elements to read together
   for (int i = 0; i < p.nin && across < 0; ++i) {
     const Port& port = p.in[i];
     for (int32_t d = 0; d < c; ++d)
-      if (port.stride[c] != 0 && port.stride[c] != port.bytes && port.stride[d] == port.bytes && p.shape[d] >= 8)
+      if (port.stride[c] != 0 && port.stride[c] != port.bytes && port.stride[d] == port.bytes && p.shape[d] >= 8) {
         across = d;
+        line = port.bytes == 1 ? 64 : 128 / port.bytes;
+      }
   }
   const auto smaller = [](int64_t a, int64_t b) { return a < b ? a : b; };
   if (across >= 0) {
     p.axis[1] = across;
-    p.block[c] = smaller(columns, kTile / smaller(p.shape[across], 32));
-    p.block[across] = smaller(p.shape[across], kTile / p.block[c]);
+    p.block[c] = smaller(columns, most / smaller(p.shape[across], line));
+    p.block[across] = smaller(p.shape[across], most / p.block[c]);
   } else if (columns > 128) {
-    const int64_t pieces = (columns + kTile - 1) / kTile;
+    const int64_t pieces = (columns + most - 1) / most;
     p.block[c] = ((columns + pieces - 1) / pieces + 15) / 16 * 16;
   } else {
-    int64_t left = kTile / columns;
+    int64_t left = most / columns;
     p.block[c] = columns;
     for (int j = 1; j >= 0 && c - 2 + j >= 0; --j) {
       const int32_t d = c - 2 + j;
@@ -127,8 +134,10 @@ void choose_tiles(Program& p) {
 // How a port's tiles lie in memory.
 void choose_mode(const Program& p, Port& port, bool input) {
   bool constant = true, contiguous = true;
+  int64_t bytes = port.bytes;
   port.keep = input;
   for (int32_t d = 0; d < p.nd; ++d) {
+    bytes *= p.shape[d];
     constant &= port.stride[d] == 0;
     port.keep &= port.stride[d] == 0 || p.block[d] == p.shape[d];
   }
@@ -151,7 +160,7 @@ void choose_mode(const Program& p, Port& port, bool input) {
                                                                                : kConverted;
   port.keep &= port.mode == kConverted || port.mode == kGathered;
   port.convert = native ? nullptr : input ? find_load(port.dtype) : find_store(port.dtype);
-  port.copy = find_copy(port.bytes);
+  port.copy = find_copy(port.bytes, !input && bytes >= kStream);
 }
 
 // The call's instructions, with the casts that the operands' storage types ask for.
@@ -280,15 +289,18 @@ void load(const Port& port, char* to, const char* from, const Block& b, char* ra
   if (port.convert) port.convert(to, raw, b.n);
 }
 
-void store(const Port& port, char* to, char* from, const Block& b, char* raw) {
-  if (port.mode == kConverted && port.convert) return port.convert(to, from, b.n);
+void store(const Port& port, char* to, const char* from, const Block& b, char* raw) {
+  if (port.convert) {
+    port.convert(port.mode == kConverted ? to : raw, from, b.n);
+    if (port.mode == kConverted) return;
+    from = raw;
+  }
   if (port.mode == kConverted) {
     __builtin_memcpy(to, from, b.n * port.bytes);
     return;
   }
-  if (port.convert) port.convert(raw, from, b.n);
   const Strides dense = {{b.size[1] * b.size[2] * port.bytes, b.size[2] * port.bytes, port.bytes}};
-  port.copy(to, port.block, port.convert ? raw : from, dense, b.size);
+  port.copy(to, port.block, from, dense, b.size);
 }
 
 int64_t offset(const Program& p, const Port& port, const int64_t* at) {
@@ -300,7 +312,7 @@ int64_t offset(const Program& p, const Port& port, const int64_t* at) {
 // Where tile t starts, in elements, and its extent, which is smaller at the end of a dim.
 Block locate(const Program& p, int64_t t, int64_t* at) {
   for (int32_t d = p.nd - 1; d >= 0; --d) {
-    const int64_t next = t / p.tiles[d];
+    const int64_t next = d ? t / p.tiles[d] : 0;
     at[d] = (t - next * p.tiles[d]) * p.block[d];
     t = next;
   }
@@ -361,6 +373,7 @@ bool run_tiles(const Program& p, const Args& args, int64_t begin, int64_t end) {
       if (p.out[i].mode != kDirect)
         store(p.out[i], static_cast<char*>(args.out[i]) + offset(p, p.out[i], at), reg[p.out[i].reg].p, b, raw);
   }
+  stream_fence();
   return true;
 }
 
@@ -412,18 +425,18 @@ Status run_direct(const CpuPlan& plan, const Args& args) {
 Status run_move(const CpuPlan& plan, const Args& args) {
   const Program& p = *static_cast<const Program*>(plan.state);
   const Port &in = p.in[0], &out = p.out[0];
-  if (in.mode <= kConverted && out.mode <= kConverted && in.mode >= kDirect && p.nd == 1) {
+  if (p.nd == 1 && in.stride[0] == in.bytes && out.stride[0] == out.bytes) {
     const char* from = static_cast<const char*>(args.in[0]);
     char* to = static_cast<char*>(args.out[0]);
     if (from == to) return kOk;
     parallel(p.shape[0] * in.bytes, kGrain * 8,
-             [&](int64_t begin, int64_t end) { __builtin_memcpy(to + begin, from + begin, end - begin); });
+             [&](int64_t begin, int64_t end) { copy_row(to + begin, from + begin, end - begin); });
     return kOk;
   }
   // A transposed block is gathered in L1 first: rows of the output are far apart, and may share a cache set.
   const bool across = p.axis[1] >= 0 && in.block.s[1] == in.bytes && in.block.s[2] != in.bytes;
   parallel(p.total, p.grain, [&](int64_t begin, int64_t end) {
-    alignas(64) char tile[kTile * 8];
+    alignas(64) char tile[kMoveBytes];
     int64_t at[kMaxDims];
     for (int64_t t = begin; t < end; ++t) {
       const Block b = locate(p, t, at);
@@ -434,9 +447,10 @@ Status run_move(const CpuPlan& plan, const Args& args) {
         in.copy(tile, dense, from, in.block, b.size);
         out.copy(to, out.block, tile, dense, b.size);
       } else {
-        in.copy(to, out.block, from, in.block, b.size);
+        out.copy(to, out.block, from, in.block, b.size);
       }
     }
+    stream_fence();
   });
   return kOk;
 }
@@ -489,9 +503,10 @@ Status make_elementwise(CpuPlan& plan) {
     ports[i].bytes = dtype_bytes(ports[i].dtype);
   }
   collapse(call, p);
-  choose_tiles(p);
+  const bool move = is_move(call);
+  choose_tiles(p, move ? kMoveBytes / ports[0].bytes : kTile);
   for (int32_t i = 0; i < call.nin + call.nout; ++i) choose_mode(p, ports[i], i < call.nin);
-  if (is_move(call)) {
+  if (move) {
     plan.run = run_move;
     return kOk;
   }

@@ -1,13 +1,10 @@
-// The parts of the elementwise engine that touch data: the op table as vector loops, casts, copies of strided blocks,
-// and numbers spread over a vector.
+// The op table as vector loops over tiles; casts, conversions of rows, and numbers spread over a vector.
 #pragma once
 #include "convert.inl"
 #include "math.inl"
 
 namespace brasa::cpu::BRASA_ISA {
 namespace {
-
-constexpr int kMaxBlock = 3;  // a tile spans up to three dims: planes x rows x columns
 
 // Where an operand of an instruction lies: element i at p[i & mask]. A broadcast number has mask 0 and fills a whole
 // vector.
@@ -61,7 +58,11 @@ void unary_loop(int64_t n, void* out, const Source& x, const Source&, const Sour
   T* to = static_cast<T*>(out);
   const int64_t mx = x.mask;
   int64_t i = 0;
-  for (; i + V::N <= n; i += V::N) Op::apply(V::load(px + (i & mx))).store(to + i);
+  for (; i + V::N <= n; i += V::N) {
+    prefetch_ahead(px + (i & mx));
+    prefetch_ahead(to + i);
+    Op::apply(V::load(px + (i & mx))).store(to + i);
+  }
   if (i < n) Op::apply(V::load(px + (i & mx), int(n - i))).store(to + i, int(n - i));
 }
 
@@ -72,7 +73,12 @@ void binary_loop(int64_t n, void* out, const Source& x, const Source& y, const S
   T* to = static_cast<T*>(out);
   const int64_t mx = x.mask, my = y.mask;
   int64_t i = 0;
-  for (; i + V::N <= n; i += V::N) Op::apply(V::load(px + (i & mx)), V::load(py + (i & my))).store(to + i);
+  for (; i + V::N <= n; i += V::N) {
+    prefetch_ahead(px + (i & mx));
+    prefetch_ahead(py + (i & my));
+    prefetch_ahead(to + i);
+    Op::apply(V::load(px + (i & mx)), V::load(py + (i & my))).store(to + i);
+  }
   if (i < n) {
     const int m = int(n - i);
     Op::apply(V::load(px + (i & mx), m), V::load(py + (i & my), m)).store(to + i, m);
@@ -87,8 +93,13 @@ void ternary_loop(int64_t n, void* out, const Source& x, const Source& y, const 
   T* to = static_cast<T*>(out);
   const int64_t mx = x.mask, my = y.mask, mz = z.mask;
   int64_t i = 0;
-  for (; i + V::N <= n; i += V::N)
+  for (; i + V::N <= n; i += V::N) {
+    prefetch_ahead(px + (i & mx));
+    prefetch_ahead(py + (i & my));
+    prefetch_ahead(pz + (i & mz));
+    prefetch_ahead(to + i);
     Op::apply(V::load(px + (i & mx)), V::load(py + (i & my)), V::load(pz + (i & mz))).store(to + i);
+  }
   if (i < n) {
     const int m = int(n - i);
     Op::apply(V::load(px + (i & mx), m), V::load(py + (i & my), m), V::load(pz + (i & mz), m)).store(to + i, m);
@@ -205,58 +216,7 @@ Loop find_cast(int32_t from, int32_t to) {
   });
 }
 
-// ---- strided blocks, by element size
-
-typedef uint8_t Item1 __attribute__((may_alias));
-typedef uint16_t Item2 __attribute__((may_alias));
-typedef uint32_t Item4 __attribute__((may_alias));
-typedef uint64_t Item8 __attribute__((may_alias));
-
-// Strides in bytes of the planes, rows and columns of a block.
-struct Strides {
-  int64_t s[kMaxBlock];
-};
-using CopyBlock = void (*)(char* to, const Strides& ts, const char* from, const Strides& fs, const int64_t* size);
-
-template <class E>
-void copy_block(char* to, const Strides& ts, const char* from, const Strides& fs, const int64_t* size) {
-  constexpr int64_t B = sizeof(E);
-  const int64_t planes = size[0], rows = size[1], columns = size[2];
-  const int64_t tr = ts.s[1], tc = ts.s[2], fr = fs.s[1], fc = fs.s[2];
-  for (int64_t k = 0; k < planes; ++k, to += ts.s[0], from += fs.s[0]) {
-    if (fr == B && fc != B && rows > 1) {  // transposed: read whole cache lines
-      for (int64_t c = 0; c < columns; ++c) {
-        const E* p = reinterpret_cast<const E*>(from + c * fc);
-        char* q = to + c * tc;
-        for (int64_t r = 0; r < rows; ++r) *reinterpret_cast<E*>(q + r * tr) = p[r];
-      }
-      continue;
-    }
-    for (int64_t r = 0; r < rows; ++r) {
-      const char* p = from + r * fr;
-      char* q = to + r * tr;
-      if (tc == B && fc == B) {
-        if (columns * B >= 64) {
-          __builtin_memcpy(q, p, columns * B);
-        } else {
-          for (int64_t c = 0; c < columns; ++c) reinterpret_cast<E*>(q)[c] = reinterpret_cast<const E*>(p)[c];
-        }
-      } else if (tc == B && fc == 0) {
-        const E value = *reinterpret_cast<const E*>(p);
-        for (int64_t c = 0; c < columns; ++c) reinterpret_cast<E*>(q)[c] = value;
-      } else {
-        for (int64_t c = 0; c < columns; ++c)
-          *reinterpret_cast<E*>(q + c * tc) = *reinterpret_cast<const E*>(p + c * fc);
-      }
-    }
-  }
-}
-CopyBlock find_copy(int64_t bytes) {
-  return bytes == 1   ? copy_block<Item1>
-         : bytes == 2 ? copy_block<Item2>
-         : bytes == 4 ? copy_block<Item4>
-                      : copy_block<Item8>;
-}
+// ---- whole rows and single numbers
 
 using Convert = void (*)(void* to, const void* from, int64_t n);
 Convert find_load(int32_t dtype) {

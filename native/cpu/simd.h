@@ -281,6 +281,12 @@ BRASA_INLINE bool all(Vec<T> mask) {
   return !any(~mask);
 }
 
+// Asks for what a loop will reach some 2 KB later: hardware prefetchers stop at pages of 4 KB. Past the end is
+// harmless.
+BRASA_INLINE void prefetch_ahead(const void* p) {
+  if (BRASA_SIMD_BYTES >= 32) __builtin_prefetch(static_cast<const char*>(p) + 2048);
+}
+
 // ---- reductions over the lanes, always by halves: lane i with lane i + N/2, and so on
 
 template <class T, int bytes>

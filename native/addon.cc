@@ -1,7 +1,9 @@
 // The Node-API surface: slots (tensors' storages), plans, run. No logic of any op; the only file that knows Node-API.
-// Hot calls take their operands from one shared block of memory, so that a call crosses with the outputs' objects alone:
-//   words   Int32: [0] plan, [1] status, [2..7] output slots (-1: allocate), [8..] input slots
-//   numbers Float64: [0..5] output offsets, [7] sweep budget, [8..39] scalars, [40..43] fault, [48..] input offsets (elements)
+// Hot calls take their operands from one shared block of memory, so that a call crosses with the outputs' objects
+// alone:
+//   words   Int32: [0] plan, [1] status, [2..7] output slots (-1: allocate, -2: allocate into the current group), [8..]
+//   input slots numbers Float64: [0..5] output offsets, [7] sweep budget, [8..39] scalars, [40..43] fault, [48..] input
+//   offsets (elements)
 #include <errno.h>
 #include <fcntl.h>
 #include <node_api.h>
@@ -22,14 +24,25 @@ namespace {
 constexpr int kWords = 4096, kNumbers = 8192;
 constexpr int kMaxOut = 6, kMaxScalars = 32, kMaxIn = kWords - 8;
 constexpr int kBudget = 7, kScalars = 8, kFault = 40, kInOffsets = 48;
-// What a storage costs beside its bytes, for the sweep budget: objects and the weak reference.
+// What a storage costs beside its bytes, for the sweep budget: JavaScript objects.
 constexpr double kSlotCost = 3200;
+// Small storages share a weak reference, to an object that all of them hold: making one for each would cost as much as
+// the op.
+constexpr int kGroup = 8;
+// Freed blocks up to this class (16 KB) stay with the environment, up to so many a class: no lock on the way.
+constexpr int kLocalClasses = 32, kLocalBlocks = 2048;
 
 struct Slot {
   Block* block = nullptr;
-  napi_ref ref = nullptr;  // weak: empty as soon as the collector has taken the storage
   int32_t device = 0;
   int32_t next_free = -1;
+};
+
+// Slots that live as long as one JavaScript object: a storage, or what up to kGroup small storages hold.
+struct Group {
+  napi_ref ref = nullptr;  // weak: empty as soon as the collector has taken the object
+  int32_t count = 0;
+  int32_t slots[kGroup];
 };
 
 struct PlanEntry {
@@ -45,18 +58,55 @@ struct Env {
   double* numbers = nullptr;
   std::vector<Slot> slots;
   int32_t free_slot = -1;
-  std::vector<int32_t> young[2], old;  // slots to poll: since the last sweep, since the one before, earlier
+  std::vector<Group> young[2], old;  // to poll: made since the last sweep, since the one before, earlier
+  std::vector<Block*> local[kLocalClasses];
   std::vector<PlanEntry> plans;
   std::vector<int32_t> free_plans;
-  int64_t live_bytes = 0, reported_bytes = 0, live_slots = 0;
+  int64_t live_bytes = 0, reported_bytes = 0, live_slots = 0, local_bytes = 0;
 
   ~Env() {
+    flush();
     for (Slot& slot : slots) {
       if (slot.block) device(slot.device)->allocator.release(slot.block);
     }
     for (PlanEntry& entry : plans) {
       if (entry.plan) device(entry.device)->backend.drop(entry.plan);
     }
+  }
+
+  Status alloc(int32_t on, int64_t bytes, Block** out) {
+    const int size_class = Allocator::class_of(bytes);
+    if (on == 0 && size_class < kLocalClasses && !local[size_class].empty()) {
+      *out = local[size_class].back();
+      local[size_class].pop_back();
+      local_bytes -= (*out)->bytes;
+      return kOk;
+    }
+    const Status status = device(on)->allocator.alloc(bytes, out);
+    if (status != kOutOfMemory || local_bytes == 0) return status;
+    flush();
+    return device(on)->allocator.alloc(bytes, out);
+  }
+
+  void free_block(Block* block, int32_t on) {
+    const bool keep = on == 0 && block->size_class < kLocalClasses && local[block->size_class].size() < kLocalBlocks;
+    if (!keep || block->owners.load(std::memory_order_relaxed) != 1) return device(on)->allocator.release(block);
+    local[block->size_class].push_back(block);
+    local_bytes += block->bytes;
+  }
+
+  void flush() {
+    for (auto& list : local) {
+      for (Block* block : list) device(0)->allocator.release(block);
+      list.clear();
+    }
+    local_bytes = 0;
+  }
+
+  // Slots join the group made last, which the caller has opened for this object.
+  void open_group(napi_ref ref) {
+    young[0].emplace_back();
+    young[0].back().ref = ref;
   }
 
   int32_t take_slot(Block* block, int32_t on) {
@@ -69,18 +119,19 @@ struct Env {
     }
     slots[id].block = block;
     slots[id].device = on;
-    young[0].push_back(id);
+    Group& group = young[0].back();
+    group.slots[group.count++] = id;
     live_bytes += block->bytes;
     live_slots++;
     numbers[kBudget] -= static_cast<double>(block->bytes) + kSlotCost;
     return id;
   }
 
-  // Gives the memory back. The slot's number is reused only after its reference has been polled off the lists.
+  // Gives the memory back. The slot's number is reused only after its group has been polled off the lists.
   void release_block(Slot& slot) {
     live_bytes -= slot.block->bytes;
     live_slots--;
-    device(slot.device)->allocator.release(slot.block);
+    free_block(slot.block, slot.device);
     slot.block = nullptr;
   }
 
@@ -114,14 +165,16 @@ struct Arguments {
     napi_typedarray_type type;
     *length = 0;
     size_t count_items = 0;
-    if (i < count && napi_get_typedarray_info(napi, values[i], &type, &count_items, &data, nullptr, nullptr) == napi_ok) {
+    if (i < count &&
+        napi_get_typedarray_info(napi, values[i], &type, &count_items, &data, nullptr, nullptr) == napi_ok) {
       *length = count_items * (type < 11 ? kItem[type] : 0);
     }
     return static_cast<uint8_t*>(data);
   }
 };
 
-// run(storage...): one object for each output slot given as -1, in order. The status is left in words[1].
+// run(object...): for each output slot given as -1, in order, the object that it lives as long as; the first -2 after a
+// sweep or a full group wants an object too. The status is left in words[1].
 napi_value run(napi_env env, napi_callback_info info) {
   Arguments args(env, info);
   Env& e = *args.env;
@@ -147,10 +200,12 @@ napi_value run(napi_env env, napi_callback_info info) {
   for (int i = 0; i < plan.nout && status == kOk; ++i) {
     const int32_t id = words[2 + i];
     if (id >= 0) {
-      if (!e.valid(id)) status = kInvalid;
-      else out[i] = {e.slots[id].block->buffer, static_cast<int64_t>(numbers[i])};
+      if (!e.valid(id))
+        status = kInvalid;
+      else
+        out[i] = {e.slots[id].block->buffer, static_cast<int64_t>(numbers[i])};
     } else {
-      status = on.allocator.alloc(plan.out_bytes[i], &fresh[i]);
+      status = e.alloc(plan.device, plan.out_bytes[i], &fresh[i]);
       if (status == kOk) out[i] = {fresh[i]->buffer, 0};
     }
   }
@@ -164,7 +219,7 @@ napi_value run(napi_env env, napi_callback_info info) {
   }
   if (__builtin_expect(status != kOk, 0)) {
     for (Block* block : fresh) {
-      if (block) on.allocator.release(block);
+      if (block) e.free_block(block, plan.device);
     }
     words[1] = status;
     return nullptr;
@@ -172,9 +227,14 @@ napi_value run(napi_env env, napi_callback_info info) {
   size_t next = 0;
   for (int i = 0; i < plan.nout; ++i) {
     if (!fresh[i]) continue;
-    const int32_t id = e.take_slot(fresh[i], plan.device);
-    if (next < args.count) napi_create_reference(env, args.values[next++], 0, &e.slots[id].ref);
-    words[2 + i] = id;
+    if (next < args.count) {
+      napi_ref ref = nullptr;
+      napi_create_reference(env, args.values[next++], 0, &ref);
+      e.open_group(ref);
+    } else if (e.young[0].empty() || e.young[0].back().count == kGroup) {
+      e.open_group(nullptr);  // never polled away: the caller owes an object
+    }
+    words[2 + i] = e.take_slot(fresh[i], plan.device);
   }
   words[1] = kOk;
   return nullptr;
@@ -186,11 +246,12 @@ napi_value create(napi_env env, napi_callback_info info) {
   Device* on = device(args.integer(1));
   if (!on) return number(env, -kInvalid);
   Block* block = nullptr;
-  const Status status = on->allocator.alloc(static_cast<int64_t>(args.number(2)), &block);
+  const Status status = args.env->alloc(args.integer(1), static_cast<int64_t>(args.number(2)), &block);
   if (status != kOk) return number(env, -status);
-  const int32_t id = args.env->take_slot(block, args.integer(1));
-  napi_create_reference(env, args.values[0], 0, &args.env->slots[id].ref);
-  return number(env, id);
+  napi_ref ref = nullptr;
+  napi_create_reference(env, args.values[0], 0, &ref);
+  args.env->open_group(ref);
+  return number(env, args.env->take_slot(block, args.integer(1)));
 }
 
 // write(slot, byteOffset, typedArray) / read(slot, byteOffset, typedArray) -> status
@@ -216,9 +277,9 @@ napi_value release(napi_env env, napi_callback_info info) {
   return nullptr;
 }
 
-// Polls the slots of one list: what is dead is freed, what lives goes to the next list.
-void poll(napi_env env, Env& e, std::vector<int32_t>& from, std::vector<int32_t>& survivors) {
-  std::vector<int32_t> list;
+// Polls the groups of one list: what is dead is freed, what lives goes to the next list.
+void poll(napi_env env, Env& e, std::vector<Group>& from, std::vector<Group>& survivors) {
+  std::vector<Group> list;
   list.swap(from);
   constexpr size_t kBatch = 4096;
   for (size_t begin = 0; begin < list.size(); begin += kBatch) {
@@ -226,21 +287,27 @@ void poll(napi_env env, Env& e, std::vector<int32_t>& from, std::vector<int32_t>
     napi_open_handle_scope(env, &scope);
     const size_t end = begin + kBatch < list.size() ? begin + kBatch : list.size();
     for (size_t i = begin; i < end; ++i) {
-      Slot& slot = e.slots[list[i]];
+      const Group& group = list[i];
       napi_value value = nullptr;
-      // A released slot needs no answer from the collector: its storage holds -1 by now.
-      if (slot.block) {
-        if (slot.ref) napi_get_reference_value(env, slot.ref, &value);
-        if (value) {
-          survivors.push_back(list[i]);
-          continue;
-        }
-        e.release_block(slot);
+      bool held = group.ref == nullptr;
+      // Slots that were all released need no answer from the collector: their storages hold -1 by now.
+      bool any = false;
+      for (int k = 0; k < group.count; ++k) any = any || e.slots[group.slots[k]].block;
+      if (any && group.ref) {
+        napi_get_reference_value(env, group.ref, &value);
+        held = value != nullptr;
       }
-      if (slot.ref) napi_delete_reference(env, slot.ref);
-      slot.ref = nullptr;
-      slot.next_free = e.free_slot;
-      e.free_slot = list[i];
+      if (any && held) {
+        survivors.push_back(group);
+        continue;
+      }
+      for (int k = 0; k < group.count; ++k) {
+        Slot& slot = e.slots[group.slots[k]];
+        if (slot.block) e.release_block(slot);
+        slot.next_free = e.free_slot;
+        e.free_slot = group.slots[k];
+      }
+      if (group.ref) napi_delete_reference(env, group.ref);
     }
     napi_close_handle_scope(env, scope);
   }
@@ -253,12 +320,12 @@ napi_value sweep(napi_env env, napi_callback_info info) {
   bool all = false;
   if (args.count > 0) napi_get_value_bool(env, args.values[0], &all);
   if (all) {
-    std::vector<int32_t> rest;
+    std::vector<Group> rest;
     poll(env, e, e.old, rest);
     e.old.swap(rest);
   }
   poll(env, e, e.young[1], e.old);
-  std::vector<int32_t> kept;
+  std::vector<Group> kept;
   poll(env, e, e.young[0], kept);
   e.young[1].swap(kept);
   // External memory is told to V8 here, in one piece: frequent reports cause storms of collections.
@@ -284,8 +351,8 @@ napi_value plan(napi_env env, napi_callback_info info) {
   call.nout = static_cast<int32_t>(*text++);
   call.nscalars = static_cast<int32_t>(*text++);
   call.nparams = static_cast<int32_t>(*text++);
-  const bool sane = call.nin >= 0 && call.nin <= kMaxIn && call.nout > 0 && call.nout <= kMaxOut && call.nscalars >= 0 &&
-                    call.nscalars <= kMaxScalars && call.nparams >= 0;
+  const bool sane = call.nin >= 0 && call.nin <= kMaxIn && call.nout > 0 && call.nout <= kMaxOut &&
+                    call.nscalars >= 0 && call.nscalars <= kMaxScalars && call.nparams >= 0;
   if (!sane) return number(env, -kInvalid);
   std::vector<Layout> layouts(call.nin + call.nout);
   for (Layout& layout : layouts) {
@@ -293,7 +360,8 @@ napi_value plan(napi_env env, napi_callback_info info) {
     if (end - text < 2) return number(env, -kInvalid);
     layout.dtype = static_cast<int32_t>(*text++);
     layout.ndim = static_cast<int32_t>(*text++);
-    if (layout.ndim < 0 || layout.ndim > kMaxDims || layout.dtype < 0 || layout.dtype >= kDTypeCount) return number(env, -kInvalid);
+    if (layout.ndim < 0 || layout.ndim > kMaxDims || layout.dtype < 0 || layout.dtype >= kDTypeCount)
+      return number(env, -kInvalid);
     if (end - text < 2 * layout.ndim) return number(env, -kInvalid);
     for (int i = 0; i < layout.ndim; ++i) layout.shape[i] = static_cast<int64_t>(*text++);
     for (int i = 0; i < layout.ndim; ++i) layout.strides[i] = static_cast<int64_t>(*text++);
@@ -337,7 +405,9 @@ napi_value drop_plan(napi_env env, napi_callback_info info) {
   return nullptr;
 }
 
-void set(napi_env env, napi_value object, const char* key, napi_value value) { napi_set_named_property(env, object, key, value); }
+void set(napi_env env, napi_value object, const char* key, napi_value value) {
+  napi_set_named_property(env, object, key, value);
+}
 
 napi_value string(napi_env env, const char* text) {
   napi_value out;
@@ -352,8 +422,9 @@ napi_value stats(napi_env env, napi_callback_info info) {
   const AllocatorStats s = on->allocator.stats();
   napi_value out;
   napi_create_object(env, &out);
-  set(env, out, "liveBytes", number(env, static_cast<double>(s.live_bytes)));
-  set(env, out, "cachedBytes", number(env, static_cast<double>(s.cached_bytes)));
+  const int64_t local = args.integer(0) == 0 ? args.env->local_bytes : 0;
+  set(env, out, "liveBytes", number(env, static_cast<double>(s.live_bytes - local)));
+  set(env, out, "cachedBytes", number(env, static_cast<double>(s.cached_bytes + local)));
   set(env, out, "peakBytes", number(env, static_cast<double>(s.peak_bytes)));
   set(env, out, "liveBlocks", number(env, static_cast<double>(s.live_blocks)));
   set(env, out, "deviceAllocations", number(env, static_cast<double>(s.device_allocations)));
@@ -363,6 +434,7 @@ napi_value stats(napi_env env, napi_callback_info info) {
 
 napi_value trim(napi_env env, napi_callback_info info) {
   Arguments args(env, info);
+  args.env->flush();
   if (Device* on = device(args.integer(0))) on->allocator.trim();
   return nullptr;
 }
@@ -397,7 +469,8 @@ napi_value limit_isa(napi_env env, napi_callback_info info) {
   return number(env, cpu::limit_isa(name));
 }
 
-// mapFile(path) -> ArrayBuffer over a private mapping (writes stay in memory), or -errno. A copy where external buffers are forbidden.
+// mapFile(path) -> ArrayBuffer over a private mapping (writes stay in memory), or -errno. A copy where external buffers
+// are forbidden.
 napi_value map_file(napi_env env, napi_callback_info info) {
   Arguments args(env, info);
   char path[4096] = {};
@@ -486,8 +559,10 @@ napi_value view(napi_env env, napi_typedarray_type type, size_t length, napi_val
 
 napi_value init(napi_env env, napi_value exports) {
   Env* e = new Env();
-  napi_set_instance_data(env, e, [](napi_env, void* data, void*) { delete static_cast<Env*>(data); }, nullptr);
-  // The shared block is JavaScript's (external buffers are forbidden in some embedders), held for as long as the environment lives.
+  napi_set_instance_data(
+      env, e, [](napi_env, void* data, void*) { delete static_cast<Env*>(data); }, nullptr);
+  // The shared block is JavaScript's (external buffers are forbidden in some embedders), held for as long as the
+  // environment lives.
   void* memory = nullptr;
   napi_value buffer;
   napi_ref held;
@@ -501,9 +576,18 @@ napi_value init(napi_env env, napi_value exports) {
   const struct {
     const char* name;
     napi_callback call;
-  } functions[] = {{"run", run},         {"create", create},   {"write", transfer<true>}, {"read", transfer<false>},
-                   {"release", release}, {"sweep", sweep},     {"plan", plan},            {"dropPlan", drop_plan},
-                   {"stats", stats},     {"trim", trim},       {"devices", devices},      {"limitIsa", limit_isa},
+  } functions[] = {{"run", run},
+                   {"create", create},
+                   {"write", transfer<true>},
+                   {"read", transfer<false>},
+                   {"release", release},
+                   {"sweep", sweep},
+                   {"plan", plan},
+                   {"dropPlan", drop_plan},
+                   {"stats", stats},
+                   {"trim", trim},
+                   {"devices", devices},
+                   {"limitIsa", limit_isa},
                    {"mapFile", map_file}};
   for (const auto& f : functions) {
     napi_value function;

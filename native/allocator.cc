@@ -7,21 +7,22 @@ namespace {
 
 constexpr int64_t kSmallest = 64;
 
-// Four classes a doubling: at most a quarter is lost. Class c holds (4 + c % 4) * 16 * 2^(c / 4) bytes.
-int class_of(int64_t bytes) {
-  if (bytes <= kSmallest) return 0;
-  const int top = 63 - __builtin_clzll(static_cast<uint64_t>(bytes - 1));  // 2^top <= bytes - 1
-  const int64_t quarter = int64_t{1} << (top - 2);
-  const int step = static_cast<int>((bytes - 1 - (int64_t{1} << top)) / quarter) + 1;
-  return (top - 6) * 4 + step;
-}
-
+// Class c holds (4 + c % 4) * 16 * 2^(c / 4) bytes.
 int64_t class_bytes(int size_class) { return (4 + size_class % 4) * (int64_t{16} << (size_class / 4)); }
 
 // Beyond this a freed block stays cached only while the cache is smaller than what is live.
 constexpr int64_t kCacheFloor = int64_t{1} << 30;
 
 }  // namespace
+
+// Four classes a doubling: at most a quarter is lost.
+int Allocator::class_of(int64_t bytes) {
+  if (bytes <= kSmallest) return 0;
+  const int top = 63 - __builtin_clzll(static_cast<uint64_t>(bytes - 1));  // 2^top <= bytes - 1
+  const int64_t quarter = int64_t{1} << (top - 2);
+  const int step = static_cast<int>((bytes - 1 - (int64_t{1} << top)) / quarter) + 1;
+  return (top - 6) * 4 + step;
+}
 
 Status Allocator::alloc(int64_t bytes, Block** out) {
   if (bytes < 0 || bytes > (int64_t{1} << 46)) return kOutOfMemory;

@@ -1,4 +1,5 @@
-// A caching allocator over any backend: freed blocks are kept by size class and handed out again. One per device, locked.
+// A caching allocator over any backend: freed blocks are kept by size class and handed out again. One per device,
+// locked.
 #pragma once
 #include <atomic>
 #include <mutex>
@@ -26,7 +27,8 @@ class Allocator {
   Status alloc(int64_t bytes, Block** out);  // one owner
   void retain(Block* block) { block->owners.fetch_add(1, std::memory_order_relaxed); }
   void release(Block* block);
-  void trim();  // gives every cached block back to the device
+  static int class_of(int64_t bytes);  // size classes grow with the bytes that they hold
+  void trim();                         // gives every cached block back to the device
   AllocatorStats stats();
 
  private:

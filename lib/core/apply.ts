@@ -8,7 +8,17 @@ import { ArgumentError, DTypeError, GradError, IndexError, OutOfMemoryError } fr
 import { sweepIfDue } from './memory.js';
 import { type Plan, planFor, resolve, type Saves } from './plan.js';
 import { type Node, NO_PARAMS, nextSeq, recording, type Saved } from './tape.js';
-import { ABSTRACT, alias, checkUsable, intoScope, Storage, statusError, Tensor } from './tensor.js';
+import {
+  ABSTRACT,
+  alias,
+  checkUsable,
+  closeGroup,
+  intoScope,
+  joinGroup,
+  Storage,
+  statusError,
+  Tensor,
+} from './tensor.js';
 
 /** Takes the place of running: while a function is traced. */
 export interface Tracer {
@@ -134,14 +144,23 @@ function emit(plan: Plan, inputs: readonly Operand[], outs: readonly Tensor[] | 
     return outs as Tensor[];
   }
   if (layouts.length === 1) {
-    words[2] = -1;
     const storage = new Storage();
-    native.run(storage);
+    if (plan.small) {
+      words[2] = -2;
+      const group = joinGroup(storage);
+      if (group === null) native.run();
+      else native.run(group);
+    } else {
+      words[2] = -1;
+      closeGroup();
+      native.run(storage);
+    }
     if (words[1] !== 0) throw fault(plan);
     storage.slot = words[2]!;
     intoScope(storage);
     return [new Tensor(storage, layouts[0]!, 0)];
   }
+  closeGroup();
   const storages = layouts.map(() => new Storage());
   for (let i = 0; i < layouts.length; i++) words[2 + i] = -1;
   native.run(...storages);
@@ -171,6 +190,7 @@ function refuseFraction(plan: Plan, value: number): never {
 }
 
 function fault(plan: Plan): Error {
+  closeGroup();
   const status = words[1]!;
   const options = { op: plan.op.name };
   if (status === 4)

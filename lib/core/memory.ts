@@ -6,6 +6,7 @@
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { native } from '../native.js';
+import { closeGroup } from './tensor.js';
 
 const BUDGET = 7; // numbers[7]: bytes that may still be allocated before the next sweep
 const MINOR = 64 * 2 ** 20;
@@ -38,6 +39,7 @@ export function sweepIfDue(): void {
 /** Frees the memory of tensors that JavaScript no longer reaches. Bytes that stay live. */
 export function sweep(full = false): number {
   const gc = collector();
+  closeGroup();
   let live: number;
   if (full) {
     gc({ type: 'major' });

@@ -6,7 +6,7 @@ import { deviceIndex } from './device.js';
 import { type DType, dtypeInfo, isFloat } from './dtype.js';
 import { BrasaError, DeviceError, DTypeError, ShapeError } from './error.js';
 import { expandedStrides, type Layout, layoutLike, layoutOf, onLayoutReset, type Shape } from './layout.js';
-import { Tensor } from './tensor.js';
+import { SMALL_BYTES, Tensor } from './tensor.js';
 
 /** Which values backward will ask for, by input and by output. */
 export interface Saves {
@@ -27,6 +27,8 @@ export interface Plan {
   id: number;
   /** Scalars after the run-time ones: constants of a fused program. */
   constants: readonly number[];
+  /** The one output is small enough to be watched in a group. */
+  readonly small: boolean;
   /** The operands compute in integers: a fraction is refused. */
   readonly integers: boolean;
   /** Fused program or kernel parameters and, for elementwise, inputs expanded to the output's shape. */
@@ -102,7 +104,12 @@ export function planFor(
   const known = op.plans.get(key);
   if (known !== undefined) return known;
   if (count >= MAX_PLANS) forget();
-  const plan = makePlan(op, inputs, params ?? {}, outs);
+  const made = makePlan(op, inputs, params ?? {}, outs);
+  const [first] = made.layouts;
+  const plan: Plan = {
+    ...made,
+    small: made.layouts.length === 1 && first!.size * dtypeInfo(first!.dtype).bytes <= SMALL_BYTES,
+  };
   op.plans.set(key, plan);
   owners.add(op);
   count++;
@@ -123,7 +130,12 @@ function deviceOf(op: Op, inputs: readonly Operand[], params: Params): string {
   return device ?? (params.device as string | undefined) ?? 'cpu';
 }
 
-function makePlan(op: Op, inputs: readonly Operand[], params: Params, outs: readonly Tensor[] | null): Plan {
+function makePlan(
+  op: Op,
+  inputs: readonly Operand[],
+  params: Params,
+  outs: readonly Tensor[] | null,
+): Omit<Plan, 'small'> {
   const device = deviceOf(op, inputs, params);
   const base = {
     op,

@@ -25,6 +25,32 @@ export class Storage {
   /** Outlives the scope() in which it was made: gradients of leaves, parameters, optimizer state. */
   pinned = false;
   readonly id: number = nextStorage++;
+  /** What a small storage shares with its neighbours: the native library watches that object for all of them. */
+  group: object | null = null;
+}
+
+/** Storages of at most so many bytes are watched in groups, of at most so many (native/addon.cc's kGroup). */
+export const SMALL_BYTES = 512;
+const GROUP = 8;
+let group: object | null = null;
+let room = 0;
+
+/** Puts a small storage into the current group; answers the group's object when it is new and the native library must be told. */
+export function joinGroup(storage: Storage): object | null {
+  const fresh = room === 0;
+  if (fresh) {
+    group = {};
+    room = GROUP;
+  }
+  room--;
+  storage.group = group;
+  return fresh ? group : null;
+}
+
+/** The next small storage starts a group: before a sweep, after another kind of storage, after a failed call. */
+export function closeGroup(): void {
+  group = null;
+  room = 0;
 }
 
 /** Storages with a larger id were made after this call. */
@@ -163,6 +189,7 @@ export function intoScope(storage: Storage): void {
 
 /** A new tensor with uninitialised memory. */
 export function allocate(layout: Layout): Tensor {
+  closeGroup();
   const storage = new Storage();
   const bytes = layout.size * dtypeInfo(layout.dtype).bytes;
   const slot = native.create(storage, deviceIndex(layout.device), bytes);

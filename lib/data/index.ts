@@ -1,3 +1,5 @@
+import '../methods.js';
+
 export { type Collated, collate } from './collate.js';
 export { ConcatDataset, type Dataset, MapDataset, Subset, TensorDataset } from './dataset.js';
 export { DataLoader, type DataLoaderOptions, type DataLoaderState } from './loader.js';

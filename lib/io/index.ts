@@ -1,3 +1,5 @@
+import '../methods.js';
+
 export { writeFileAtomic } from './atomic.js';
 export {
   decodeSafetensors,

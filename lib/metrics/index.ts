@@ -1,3 +1,5 @@
+import '../methods.js';
+
 export {
   Accuracy,
   type AccuracyOptions,

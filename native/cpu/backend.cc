@@ -1,4 +1,5 @@
-// The CPU backend: finds a kernel for a call, keeps what the kernel needs, runs it inline on the caller's thread and the pool.
+// The CPU backend: finds a kernel for a call, keeps what the kernel needs, runs it inline on the caller's thread and
+// the pool.
 #include "backend.h"
 
 #include <stdlib.h>
@@ -126,7 +127,8 @@ Status cpu_run(Plan* opaque, const Run* run) {
   if (nout > kInline) return kInvalid;
   const int32_t* size = plan.item_size.data();
   for (int i = 0; i < nin; ++i) in[i] = static_cast<const char*>(run->in[i].buffer->data) + run->in[i].offset * size[i];
-  for (int i = 0; i < nout; ++i) out[i] = static_cast<char*>(run->out[i].buffer->data) + run->out[i].offset * size[nin + i];
+  for (int i = 0; i < nout; ++i)
+    out[i] = static_cast<char*>(run->out[i].buffer->data) + run->out[i].offset * size[nin + i];
   return plan.run(plan, Args{in, out, run->scalars, run->fault});
 }
 

@@ -121,17 +121,21 @@ RunFn choose(Matmul* p) {
   constexpr bool native = kSame<S, T>;
   const Shape& s = p->shape;
   if (p->batches * s.m * s.n == 0) return run_nothing;
-  // Few rows against many, both along contiguous K: the few are A, B streams.
-  if (s.n < s.m && s.n <= kFewRows && s.a_k == 1) swap_operands(p);
-  if (s.m <= kFewRows && s.b_k == 1 && s.k >= 2 * Vec<T>::N) return run<S, rows_product<S>>;
-  // Everything else stores rows of y.
-  if ((s.y_col != 1 && s.n > 1) || (s.n == 1 && s.m > 1 && s.y_row == 1)) swap_operands(p);
-  if (s.y_col != 1 && s.n > 1) return nullptr;
-  if constexpr (native) {
-    if (s.b_col == 1 && (s.m <= kFewRows || (s.n <= kSmall && s.k <= 2 * kSmall && s.m <= 2 * kSmall)))
-      return run<S, direct_product<S>>;
+  if constexpr (!kSame<T, float> && !kSame<T, double>)
+    return run<S, sum_product<S>>;
+  else {
+    // Few rows against many, both along contiguous K: the few are A, B streams.
+    if (s.n < s.m && s.n <= kFewRows && s.a_k == 1) swap_operands(p);
+    if (s.m <= kFewRows && s.b_k == 1 && s.k >= 2 * Vec<T>::N) return run<S, rows_product<S>>;
+    // Everything else stores rows of y.
+    if ((s.y_col != 1 && s.n > 1) || (s.n == 1 && s.m > 1 && s.y_row == 1)) swap_operands(p);
+    if (s.y_col != 1 && s.n > 1) return nullptr;
+    if constexpr (native) {
+      if (s.b_col == 1 && (s.m <= kFewRows || (s.n <= kSmall && s.k <= 2 * kSmall && s.m <= 2 * kSmall)))
+        return run<S, direct_product<S>>;
+    }
+    return run<S, packed_product<S>>;
   }
-  return run<S, packed_product<S>>;
 }
 
 Status make_matmul(CpuPlan& plan) {

@@ -53,6 +53,38 @@ Status reference_product(const Shape& s, const Operands<S>& o) {
   return kOk;
 }
 
+// ---- integers: one row of y at a time, rows of B added to it; any strides
+
+template <class S>
+Status sum_product(const Shape& s, const Operands<S>& o) {
+  using T = Compute<S>;
+  using U = typename Simd<T>::Lane;  // unsigned: integers wrap
+  int32_t failed = 0;
+  const int64_t work = s.n * s.k + 1;
+  parallel(s.m, work < kChunk ? kChunk / work : 1, [&](int64_t begin, int64_t end) {
+    T* sum = static_cast<T*>(scratch(0, 2 * s.n * sizeof(T)));
+    if (!sum) return __atomic_store_n(&failed, 1, __ATOMIC_RELAXED);
+    T* row = sum + s.n;
+    for (int64_t i = begin; i < end; ++i) {
+      if (o.c)
+        fill_from_c(s, o.c, i, i + 1, 0, s.n, sum, s.n);
+      else
+        __builtin_memset(sum, 0, s.n * sizeof(T));
+      for (int64_t k = 0; k < s.k; ++k) {
+        const U a = U(load_one(o.a + i * s.a_row + k * s.a_k));
+        const S* b = o.b + k * s.b_k;
+        if (s.b_col == 1)
+          load_row(row, b, s.n);
+        else
+          for (int64_t j = 0; j < s.n; ++j) row[j] = load_one(b + j * s.b_col);
+        for (int64_t j = 0; j < s.n; ++j) sum[j] = T(U(sum[j]) + a * U(row[j]));
+      }
+      for (int64_t j = 0; j < s.n; ++j) store_one(o.y + i * s.y_row + j * s.y_col, sum[j]);
+    }
+  });
+  return failed ? kOutOfMemory : kOk;
+}
+
 // ---- rows: dot products along contiguous K
 
 // R rows of a (of T, row stride a_row) by J columns of b (row stride b_col), each pair in a register; sums to

@@ -64,15 +64,17 @@ class Pool {
     }
     take_chunks();
     for (int spins = 0; done_.load(std::memory_order_acquire) < chunks; ++spins) {
-      if (spins < 4096) pause_cpu();
-      else std::this_thread::yield();
+      if (spins < 4096)
+        pause_cpu();
+      else
+        std::this_thread::yield();
     }
     return true;
   }
 
  private:
-  // Takes chunks of the current job until none is left. A ticket is (epoch, next chunk); taking one by compare-and-swap proves
-  // that the fields read before it belonged to that epoch.
+  // Takes chunks of the current job until none is left. A ticket is (epoch, next chunk); taking one by compare-and-swap
+  // proves that the fields read before it belonged to that epoch.
   bool take_chunks() {
     bool any = false;
     uint64_t ticket = ticket_.load(std::memory_order_acquire);
@@ -83,7 +85,8 @@ class Pool {
       void* ctx = ctx_.load(std::memory_order_relaxed);
       const int64_t chunk = static_cast<int64_t>(ticket & 0xffffffffu);
       if (chunk >= chunks) return any;
-      if (!ticket_.compare_exchange_weak(ticket, ticket + 1, std::memory_order_acq_rel, std::memory_order_acquire)) continue;
+      if (!ticket_.compare_exchange_weak(ticket, ticket + 1, std::memory_order_acq_rel, std::memory_order_acquire))
+        continue;
       const int64_t begin = chunk * grain, end = begin + grain;
       body(ctx, begin, end < n ? end : n);
       any = true;

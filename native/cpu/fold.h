@@ -75,6 +75,11 @@ template <class Op, class C>
 inline C fold(const C* x, int64_t n) {
   using V = Vec<C>;
   constexpr int N = V::N;
+  if (n < 8 * N) {
+    V r(Op::template identity<C>());
+    for_vectors<C>(n, [&](int64_t j, auto k) { r = Op::of(r, only(get(x + j, k), k, Op::template identity<C>())); });
+    return Op::across(r);
+  }
   V a[8];
   for (V& v : a) v = V(Op::template identity<C>());
   int64_t i = 0;

@@ -36,6 +36,7 @@ constexpr int64_t kBatch = 256;     // short rows finished together
 struct Reduction {
   Axes kept, reduced;  // operands: the inputs, then out
   Axes outer, column;  // kept, split for the column walk
+  Axes run;            // the last reduced axis
   bool columns;
   int64_t split;  // elements of the reduced range in a task; all of it when not split
 
@@ -47,6 +48,7 @@ struct Reduction {
     r.reduced = Axes::of(all & mask, true, layouts, ninputs);
     r.outer = r.kept.outer();
     r.column = r.kept.last();
+    r.run = r.reduced.last();
     const int64_t range = r.reduced.count, outputs = r.kept.count, width = r.column.count;
     r.columns = width >= 8 && (range <= 8 || r.kept.inner_stride(0) < r.reduced.inner_stride(0));
     r.split = range;
@@ -61,13 +63,6 @@ struct Reduction {
   }
 };
 
-// Row walk: how many elements from `begin` on make a leaf. A long contiguous run is read in place.
-inline int64_t leaf_of(const Axes& axes, int64_t begin, int64_t end) {
-  const int64_t inner = axes.inner();
-  const int64_t left = axes.n > 1 && inner >= 256 ? inner - begin % inner : kLeaf;
-  return least<int64_t>(least<int64_t>(left, kLeaf), end - begin);
-}
-
 template <class R>
 struct Reducing {
   using C = typename R::C;
@@ -78,20 +73,35 @@ struct Reducing {
   const Layout* in;
   const void* const* data;
 
-  int64_t lanes() const {
-    return least<int64_t>(plan.column.count, kColumns);
-  }  // columns of a task: the pitch of its buffers
+  // Columns of a task: the pitch of its buffers.
+  int64_t lanes() const { return least(plan.column.count, kColumns); }
 
-  // Elements [begin, end) of output o's range.
-  void row(int64_t o, int64_t begin, int64_t end, C* buffer, T* totals) const {
-    r.clear(totals, 1, 1);
-    for (int64_t i = begin; i < end;) {
-      const int64_t n = leaf_of(plan.reduced, i, end);
+  // Elements [begin, end) of the ranges of outputs o..., n of them. Where a range is made of runs, neighbouring outputs
+  // take a run each in turn, as the runs lie in memory; short runs are gathered into a leaf instead.
+  void rows(int64_t o, int64_t n, int64_t begin, int64_t end, C* buffer, T* totals, int64_t ld) const {
+    const int64_t inner = plan.run.count;
+    const bool runs = plan.reduced.n > 1 && inner >= 32;
+    const Axes& axes = runs ? plan.run : plan.reduced;
+    r.clear(totals, ld, n);
+    const auto take = [&](int64_t j, const int64_t* at, int64_t first, int64_t length, int64_t i) {
       const C* x[kInputs];
       for (int k = 0; k < kInputs; ++k)
-        x[k] = Rows<C>(plan.reduced, k, in[k], data[k]).load(plan.kept.at(o, k), i, n, buffer + k * kLeaf);
-      r.row(o, x, n, i, i - begin, totals);
-      i += n;
+        x[k] = Rows<C>(axes, k, in[k], data[k]).load(plan.kept.at(o + j, k) + at[k], first, length, buffer + k * kLeaf);
+      T t[kSlots];
+      for (int s = 0; s < kSlots; ++s) t[s] = totals[s * ld + j];
+      r.row(o + j, x, length, i, i - begin, t);
+      for (int s = 0; s < kSlots; ++s) totals[s * ld + j] = t[s];
+    };
+    int64_t at[kInputs] = {};
+    if (runs) {
+      for (int64_t i = begin, length; i < end; i += length) {
+        length = least(least(kLeaf, end - i), inner - i % inner);
+        for (int k = 0; k < kInputs; ++k) at[k] = plan.reduced.at(i, k);
+        for (int64_t j = 0; j < n; ++j) take(j, at, 0, length, i);
+      }
+    } else {
+      for (int64_t j = 0; j < n; ++j)
+        for (int64_t i = begin; i < end; i += kLeaf) take(j, at, i, least(kLeaf, end - i), i);
     }
   }
 
@@ -137,11 +147,7 @@ struct Reducing {
         }
         for (int64_t o = begin; o < end; o += kBatch) {
           const int64_t n = least<int64_t>(kBatch, end - o);
-          for (int64_t j = 0; j < n; ++j) {
-            T t[kSlots];
-            row(o + j, 0, range, own, t);
-            for (int s = 0; s < kSlots; ++s) totals[s * kBatch + j] = t[s];
-          }
+          rows(o, n, 0, range, own, totals, kBatch);
           r.finish(o, n, totals, kBatch);
         }
       });
@@ -157,7 +163,8 @@ struct Reducing {
         return;
       }
       for (int64_t i = begin; i < end; ++i)
-        row(i / parts, i % parts * split, least<int64_t>(range, (i % parts + 1) * split), own, partial + i * kSlots);
+        rows(i / parts, 1, i % parts * split, least<int64_t>(range, (i % parts + 1) * split), own, partial + i * kSlots,
+             1);
     });
     if (failed) return kOutOfMemory;
     for (int64_t o = 0; o < outputs; ++o) {

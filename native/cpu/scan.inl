@@ -27,13 +27,24 @@ BRASA_INLINE Vec<C> prefix(Vec<C> x) {
     return x;
 }
 
-// y[j] = carry op x[0] op ... op x[j]; the carry that follows.
+// y[j] = carry op x[0] op ... op x[j]; the carry that follows. f32 is scanned as f64 and rounded once.
 template <class Op, class C>
 inline Total<C> scan_row(const C* x, C* y, int64_t n, Total<C> carry) {
+  using T = Total<C>;
+  using V = Vec<T>;
+  const auto last = [](V v) { return v[V::N - 1]; };
   for_vectors<C>(n, [&](int64_t j, auto k) {
-    const Vec<C> v = prefix<Op>(only(get(x + j, k), k, Op::template identity<C>()));
-    put(y + j, Op::of(Vec<C>(static_cast<C>(carry)), v), k);
-    carry = Op::of(carry, static_cast<Total<C>>(v[Vec<C>::N - 1]));
+    const Vec<C> v = only(get(x + j, k), k, Op::template identity<C>());
+    if constexpr (kSame<C, T>) {
+      const V p = prefix<Op>(v);
+      put(y + j, Op::of(V(carry), p), k);
+      carry = Op::of(carry, last(p));
+    } else {
+      const F64x2 wide = widen(v);
+      const V lo = prefix<Op>(wide.lo), hi = Op::of(V(last(lo)), prefix<Op>(wide.hi));
+      put(y + j, narrow(Op::of(V(carry), lo), Op::of(V(carry), hi)), k);
+      carry = Op::of(carry, last(hi));
+    }
   });
   return carry;
 }
@@ -86,7 +97,7 @@ struct Scan {
       each_part([&](int64_t i, int64_t row, int64_t begin, int64_t end, C* own) {
         for (int64_t j = begin; j < end; j += kLeaf) {
           const int64_t n = least(kLeaf, end - j);
-          total[i] = Op::of(total[i], T(fold<Op>(in.load(plan.kept.at(row, 0), j, n, own), n)));
+          total[i] = scan_row<Op>(in.load(plan.kept.at(row, 0), j, n, own), own + kLeaf, n, total[i]);
         }
       });
       for (int64_t row = 0; row < count && !failed; ++row) {

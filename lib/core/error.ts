@@ -5,13 +5,21 @@ const home = new URL('..', import.meta.url).href;
 const homePath = decodeURIComponent(new URL('..', import.meta.url).pathname);
 
 function trimStack(error: Error): void {
-  if (process.env.BRASA_DEBUG || !error.stack) return;
+  if (process.env.BRASA_DEBUG) return;
+  // Deep enough to reach the user below our own frames.
+  const limit = Error.stackTraceLimit;
+  Error.stackTraceLimit = limit + 40;
+  Error.captureStackTrace(error, BrasaError);
+  Error.stackTraceLimit = limit;
+  if (!error.stack) return;
   const lines = error.stack.split('\n');
   const first = lines.findIndex((line) => /^\s+at /.test(line));
   if (first < 0) return;
+  // Built-in frames between ours (Array.map) are skipped with them.
+  const ours = (line: string) => line.includes(home) || line.includes(homePath) || line.endsWith('(<anonymous>)');
   let user = first;
-  while (user < lines.length && (lines[user]!.includes(home) || lines[user]!.includes(homePath))) user++;
-  if (user < lines.length) error.stack = [...lines.slice(0, first), ...lines.slice(user)].join('\n');
+  while (user < lines.length && ours(lines[user]!)) user++;
+  if (user < lines.length) error.stack = [...lines.slice(0, first), ...lines.slice(user, user + limit)].join('\n');
 }
 
 export interface BrasaErrorOptions {

@@ -20,8 +20,6 @@ export class Storage {
   version = 0;
   /** The version of the last write in place that the tape recorded. */
   recorded = 0;
-  /** Tensors over it that have not been disposed: the last one frees the memory. */
-  handles = 1;
   /** Outlives the scope() in which it was made: gradients of leaves, parameters, optimizer state. */
   pinned = false;
   readonly id: number = nextStorage++;
@@ -73,13 +71,16 @@ export class Tensor {
   stamp = 0;
   /** @internal For a view, the tensor that owns the memory. */
   base: Tensor | null = null;
+  /** @internal Whether dispose() frees the memory: true for what an op made, false for views. */
+  owns: boolean;
   /** @internal */
   disposed = false;
   /** The gradient that `backward()` accumulated, of this tensor's shape and dtype; null before. */
   grad: Tensor | null = null;
 
   /** @internal Use tensor(), zeros() and the like. */
-  constructor(storage: Storage, layout: Layout, offset: number) {
+  constructor(storage: Storage, layout: Layout, offset: number, owns = true) {
+    this.owns = owns;
     this.storage = storage;
     this.layout = layout;
     this.offset = offset;
@@ -115,11 +116,14 @@ export class Tensor {
     return this.node !== null;
   }
 
-  /** Frees the memory now instead of at the next collection, unless a view still needs it. Using the tensor afterwards is a DisposedError. */
+  /**
+   * Frees the memory now instead of at a later collection; views of it go with it. Disposing a view frees nothing. Using a
+   * tensor whose memory is gone is a DisposedError.
+   */
   dispose(): void {
     if (this.disposed) return;
     this.disposed = true;
-    if (--this.storage.handles <= 0) freeStorage(this.storage);
+    if (this.owns) freeStorage(this.storage);
   }
   [Symbol.dispose](): void {
     this.dispose();
@@ -150,8 +154,7 @@ export function checkUsable(x: Tensor, op?: string): void {
 
 /** A view of the same memory. */
 export function alias(x: Tensor, layout: Layout, offset: number): Tensor {
-  x.storage.handles++;
-  return new Tensor(x.storage, layout, offset);
+  return new Tensor(x.storage, layout, offset, false);
 }
 
 /** Lets a tensor outlive the scope() in which it was made; answers it. */
@@ -166,11 +169,17 @@ export function become(x: Tensor, y: Tensor): void {
   // A graph that saved x must see that its values changed.
   y.storage.version = x.storage.version + 1;
   y.storage.pinned ||= x.storage.pinned;
-  if (--x.storage.handles <= 0) freeStorage(x.storage);
+  x.owns = y.owns;
   x.storage = y.storage;
   x.layout = y.layout;
   x.offset = y.offset;
   x.stamp = y.storage.recorded;
+}
+
+/** `made` is ours and only `view` of it goes out: disposing the view then frees the memory. Answers the view. */
+export function handOver(made: Tensor, view: Tensor): Tensor {
+  if (made.owns && made.storage === view.storage) view.owns = true;
+  return view;
 }
 
 let scoped: Storage[] | null = null;

@@ -3,7 +3,7 @@ import { asTensor, op, opMany } from '../core/define.js';
 import { isFloat } from '../core/dtype.js';
 import { ArgumentError, DTypeError, ShapeError } from '../core/error.js';
 import { type Shape, show } from '../core/layout.js';
-import type { Tensor } from '../core/tensor.js';
+import { handOver, type Tensor } from '../core/tensor.js';
 import { cast } from './elementwise.js';
 import { cat, full } from './free.js';
 import { gather } from './index.js';
@@ -128,7 +128,7 @@ export function conv2d(x: Tensor, weight: Tensor, bias: Tensor | null = null, op
 }
 
 function reshapeFirst(y: Tensor): Tensor {
-  return reshape(y, y.shape.slice(1));
+  return handOver(y, reshape(y, y.shape.slice(1)));
 }
 
 /**

@@ -5,7 +5,7 @@ import { type DType, isInteger } from '../core/dtype.js';
 import { ArgumentError, DTypeError, ShapeError } from '../core/error.js';
 import { show } from '../core/layout.js';
 import { noGrad } from '../core/scope.js';
-import type { Tensor } from '../core/tensor.js';
+import { handOver, type Tensor } from '../core/tensor.js';
 import { clone, logicalNot, ne, where } from './elementwise.js';
 import { full, zeros, zerosLike } from './free.js';
 import { item } from './read.js';
@@ -158,7 +158,7 @@ export function embedding(index: Tensor, weight: Tensor, options: { paddingIdx?:
   if (weight.ndim !== 2) throw new ShapeError(`the table is (V,D), got ${show(weight.shape)}`, { op: 'embedding' });
   const flat = reshape(index, [-1]);
   const rows = indexSelectKernel(weight, flat, 0);
-  const y = reshape(rows, [...index.shape, weight.shape[1]!]);
+  const y = handOver(rows, reshape(rows, [...index.shape, weight.shape[1]!]));
   if (options.paddingIdx === undefined) return y;
   const at = options.paddingIdx < 0 ? options.paddingIdx + weight.shape[0]! : options.paddingIdx;
   const real = reshape(ne(index, at), [...index.shape, 1]);

@@ -3,7 +3,7 @@ import { asTensor, op } from '../core/define.js';
 import { promoteTypes } from '../core/dtype.js';
 import { DTypeError, ShapeError } from '../core/error.js';
 import { broadcastTwo, show } from '../core/layout.js';
-import type { Tensor } from '../core/tensor.js';
+import { handOver, type Tensor } from '../core/tensor.js';
 import { cast } from './elementwise.js';
 import { expand, reshape, squeeze, transpose, unsqueeze } from './view.js';
 
@@ -38,8 +38,10 @@ export function matmul(x: Tensor, y: Tensor): Tensor {
   }
   if (a.ndim === 2 && b.ndim === 2) return product(a, b);
   // One matrix on the right: all rows on the left are one matrix.
-  if (b.ndim === 2)
-    return reshape(product(reshape(a, [-1, a.shape[a.ndim - 1]!]), b), [...a.shape.slice(0, -1), b.shape[1]!]);
+  if (b.ndim === 2) {
+    const y = product(reshape(a, [-1, a.shape[a.ndim - 1]!]), b);
+    return handOver(y, reshape(y, [...a.shape.slice(0, -1), b.shape[1]!]));
+  }
   const batch = broadcastTwo(a.shape.slice(0, -2), b.shape.slice(0, -2));
   if (!batch)
     throw new ShapeError(`batch dims do not broadcast: ${show(x.shape)} x ${show(y.shape)}`, { op: 'matmul' });
@@ -90,5 +92,5 @@ export function linear(x: Tensor, weight: Tensor, bias: Tensor | null = null): T
   const c =
     bias === null ? undefined : expand(bias.dtype === a.dtype ? bias : cast(bias, a.dtype), [rows.shape[0]!, out]);
   const y = product(rows, transpose(w), c);
-  return a.ndim === 2 ? y : reshape(y, [...a.shape.slice(0, -1), out]);
+  return a.ndim === 2 ? y : handOver(y, reshape(y, [...a.shape.slice(0, -1), out]));
 }

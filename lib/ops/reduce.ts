@@ -3,7 +3,7 @@ import { asTensor, op } from '../core/define.js';
 import { isFloat, sumType } from '../core/dtype.js';
 import { ArgumentError, DTypeError, ShapeError } from '../core/error.js';
 import { type Shape, show } from '../core/layout.js';
-import type { Tensor } from '../core/tensor.js';
+import { handOver, type Tensor } from '../core/tensor.js';
 import { add, cast, div, eq, exp, isinf, log, mul, ne, sqrt, sub, where, abs, pow, square } from './elementwise.js';
 
 import { gather } from './index.js';
@@ -21,12 +21,9 @@ function finish(y: Tensor, x: Tensor, dims: readonly number[], options: KeepDim 
   if (options !== undefined && (typeof options !== 'object' || options === null)) {
     throw new ArgumentError(`options are an object, as { keepDim: true }, got ${String(options)}`, { op: name });
   }
-  return options?.keepDim
-    ? y
-    : reshape(
-        y,
-        x.shape.filter((_, i) => !dims.includes(i)),
-      );
+  if (options?.keepDim) return y;
+  const cut = x.shape.filter((_, i) => !dims.includes(i));
+  return handOver(y, reshape(y, cut));
 }
 
 // The kernels answer with size 1 at the reduced dims.
@@ -134,7 +131,7 @@ function arg(
   if (dim === null || dim === undefined) {
     notEmpty(x, wrapDims(null, x, name), name);
     const y = kernel(reshape(x, [-1]), 0);
-    return reshape(y, options?.keepDim ? x.shape.map(() => 1) : []);
+    return handOver(y, reshape(y, options?.keepDim ? x.shape.map(() => 1) : []));
   }
   const d = wrapDim(dim, x, name);
   if (x.ndim === 0) return reshape(kernel(reshape(x, [1]), 0), []);

@@ -11,7 +11,7 @@ import {
   show,
   sizeOf,
 } from '../core/layout.js';
-import type { Tensor } from '../core/tensor.js';
+import { handOver, type Tensor } from '../core/tensor.js';
 import { cast, contiguous } from './elementwise.js';
 import { arange, cat, zeros } from './free.js';
 import { indexAdd } from './index.js';
@@ -99,7 +99,9 @@ export function reshape(x: Tensor, shape: Shape): Tensor {
   }
   if (sameShape(to, x.shape)) return x;
   const strides = viewStrides(x, to);
-  return strides ? reshapeView(x, to, strides) : reshapeView(contiguous(x), to, contiguousStrides(to));
+  if (strides) return reshapeView(x, to, strides);
+  const copy = contiguous(x);
+  return handOver(copy, reshapeView(copy, to, contiguousStrides(to)));
 }
 
 /** Dims `start` to `end` (inclusive) as one. (torch.flatten) */

@@ -605,7 +605,7 @@ export const structure: Sample[] = [
       gradCases: (make) => [[make.distinct([3, 4]), 1]],
       bench: {
         make: (make) => [make.real([1024, 1024]), 1],
-        torch: `torch.sort(x0, 1, descending=${descending ? 'True' : 'False'}, stable=True)[0]`,
+        torch: `torch.sort(x0, dim=1, descending=${descending ? 'True' : 'False'}, stable=True)[0]`,
       },
     }),
   ),

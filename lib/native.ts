@@ -74,6 +74,7 @@ export interface Native {
   create(storage: object, device: number, bytes: number): number;
   write(slot: number, byteOffset: number, from: ArrayBufferView): number;
   read(slot: number, byteOffset: number, to: ArrayBufferView): number;
+  peek(): void;
   release(slot: number): void;
   sweep(all: boolean): number;
   plan(device: number, description: Float64Array): number;

@@ -1,9 +1,11 @@
 // The Node-API surface: slots (tensors' storages), plans, run. No logic of any op; the only file that knows Node-API.
-// Hot calls take their operands from one shared block of memory, so that a call crosses with the outputs' objects
-// alone:
-//   words   Int32: [0] plan, [1] status, [2..7] output slots (-1: allocate, -2: allocate into the current group), [8..]
-//   input slots numbers Float64: [0..5] output offsets, [7] sweep budget, [8..39] scalars, [40..43] fault, [48..] input
-//   offsets (elements)
+// Hot calls take their operands from one block of memory shared with JavaScript, so that only objects cross:
+//
+// words, Int32: [0] plan, [1] status, [2..7] output slots (-1: allocate, -2: allocate into the current group),
+//               [8..] input slots
+//
+// numbers, Float64: [0..5] output offsets, [7] sweep budget, [8..39] scalars, [40..43] fault, [44] a peeked element,
+//                   [48..] input offsets (elements)
 #include <errno.h>
 #include <fcntl.h>
 #include <node_api.h>
@@ -23,7 +25,7 @@ namespace {
 
 constexpr int kWords = 4096, kNumbers = 8192;
 constexpr int kMaxOut = 6, kMaxScalars = 32, kMaxIn = kWords - 8;
-constexpr int kBudget = 7, kScalars = 8, kFault = 40, kInOffsets = 48;
+constexpr int kBudget = 7, kScalars = 8, kFault = 40, kPeek = 44, kInOffsets = 48;
 // What a storage costs beside its bytes, for the sweep budget: JavaScript objects.
 constexpr double kSlotCost = 3200;
 // Small storages share a weak reference, to an object that all of them hold: making one for each would cost as much as
@@ -267,6 +269,20 @@ napi_value transfer(napi_env env, napi_callback_info info) {
   Buffer* buffer = slot.block->buffer;
   const int64_t size = static_cast<int64_t>(length);
   return number(env, kWrite ? backend.write(buffer, offset, data, size) : backend.read(buffer, offset, data, size));
+}
+
+// peek(): reads one element into numbers[44], crossing with nothing: words[8] the slot, numbers[48] the byte offset,
+// words[2] its bytes.
+napi_value peek(napi_env env, napi_callback_info info) {
+  Arguments args(env, info);
+  Env& e = *args.env;
+  const int32_t id = e.words[8], bytes = e.words[2];
+  e.words[1] = kInvalid;
+  if (!e.valid(id) || bytes < 1 || bytes > 8) return nullptr;
+  const Slot& slot = e.slots[id];
+  const int64_t offset = static_cast<int64_t>(e.numbers[kInOffsets]);
+  e.words[1] = device(slot.device)->backend.read(slot.block->buffer, offset, e.numbers + kPeek, bytes);
+  return nullptr;
 }
 
 // release(slot): frees the memory now; the slot's number comes back when its weak reference is polled.
@@ -580,6 +596,7 @@ napi_value init(napi_env env, napi_value exports) {
                    {"create", create},
                    {"write", transfer<true>},
                    {"read", transfer<false>},
+                   {"peek", peek},
                    {"release", release},
                    {"sweep", sweep},
                    {"plan", plan},

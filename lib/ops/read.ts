@@ -72,11 +72,46 @@ export async function data(x: Tensor, as?: 'i64'): Promise<DataArray | BigInt64A
   return as === undefined ? dataSync(x) : dataSync(x, as);
 }
 
+// The element that native.peek() leaves, read as each dtype.
+const { words, numbers: shared } = native;
+const PEEK = 44;
+const window = <T>(type: new (buffer: ArrayBufferLike, offset: number, length: number) => T): T =>
+  new type(shared.buffer, shared.byteOffset + PEEK * 8, 1);
+const peeked: Record<DType, () => number> = (() => {
+  const [f32, f64, i8, u8, u16, i32, i64] = [
+    window(Float32Array),
+    window(Float64Array),
+    window(Int8Array),
+    window(Uint8Array),
+    window(Uint16Array),
+    window(Int32Array),
+    window(BigInt64Array),
+  ];
+  return {
+    f32: () => f32[0]!,
+    f64: () => f64[0]!,
+    f16: () => f16ToFloat(u16[0]!),
+    bf16: () => bf16ToFloat(u16[0]!),
+    i8: () => i8[0]!,
+    u8: () => u8[0]!,
+    i32: () => i32[0]!,
+    i64: () => Number(i64[0]!),
+    bool: () => u8[0]!,
+  };
+})();
+
 /** The one element, as a number (bool: 0 or 1). (torch.Tensor.item) */
 export function item(x: Tensor): number {
   asTensor(x, 'item');
   if (x.size !== 1) throw new ShapeError(`${show(x.shape)} has ${x.size} elements: item() reads one`, { op: 'item' });
-  return dataSync(x)[0]!;
+  checkReadable(x, 'item');
+  const size = dtypeInfo(x.dtype).bytes;
+  words[8] = x.storage.slot;
+  words[2] = size;
+  shared[48] = x.offset * size;
+  native.peek();
+  if (words[1] !== 0) throw new ArgumentError(`the memory could not be read (status ${words[1]})`, { op: 'item' });
+  return peeked[x.dtype]();
 }
 
 /** Nested arrays of numbers (booleans for bool); a number for a 0-d tensor. (torch.Tensor.tolist) */

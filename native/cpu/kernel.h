@@ -16,13 +16,14 @@ struct Args {
 
 struct CpuPlan;
 using RunFn = Status (*)(const CpuPlan& plan, const Args& args);
-// Fills in plan.run (and plan.state, plan.workspace) or answers kUnsupported; the next kernel of that name is then asked.
+// Fills in plan.run (and plan.state, plan.workspace) or answers kUnsupported; the next kernel of that name is then
+// asked.
 using MakeFn = Status (*)(CpuPlan& plan);
 
 struct CpuPlan {
   RunFn run;
-  Call call;              // its pointers lead to copies that live as long as the plan
-  void* state;            // a kernel's own derived data, from plan_alloc
+  Call call;    // its pointers lead to copies that live as long as the plan
+  void* state;  // a kernel's own derived data, from plan_alloc
 };
 
 // Memory that lives as long as the plan (zeroed, 64-byte aligned). Null when out of memory.
@@ -32,8 +33,9 @@ void* plan_alloc(CpuPlan& plan, size_t bytes);
 // is good until the same thread asks for the same slot again. Null when out of memory.
 void* scratch(int slot, size_t bytes);
 
-// The thread pool. Calls body(ctx, begin, end) on chunks [i*grain, min(n, (i+1)*grain)): the partition depends on n and grain only,
-// never on the thread count. Runs inline when there is one chunk, when nested, or when another thread holds the pool.
+// The thread pool. Calls body(ctx, begin, end) on chunks [i*grain, min(n, (i+1)*grain)): the partition depends on n and
+// grain only, never on the thread count. Runs inline when there is one chunk, when nested, or when another thread holds
+// the pool.
 using Body = void (*)(void* ctx, int64_t begin, int64_t end);
 void parallel_for(int64_t n, int64_t grain, Body body, void* ctx);
 int thread_count();
@@ -44,10 +46,10 @@ void register_kernel(const char* op, MakeFn make, const char* label);
 }  // namespace brasa::cpu
 
 // In an .inl: parallel(n, grain, [&](int64_t begin, int64_t end) {...});
-#define BRASA_PARALLEL                                                                            \
-  template <class F>                                                                              \
-  inline void parallel(int64_t n, int64_t grain, const F& body) {                                 \
-    parallel_for(                                                                                 \
-        n, grain, [](void* ctx, int64_t b, int64_t e) { (*static_cast<const F*>(ctx))(b, e); },   \
-        const_cast<void*>(static_cast<const void*>(&body)));                                      \
+#define BRASA_PARALLEL                                                                          \
+  template <class F>                                                                            \
+  inline void parallel(int64_t n, int64_t grain, const F& body) {                               \
+    parallel_for(                                                                               \
+        n, grain, [](void* ctx, int64_t b, int64_t e) { (*static_cast<const F*>(ctx))(b, e); }, \
+        const_cast<void*>(static_cast<const void*>(&body)));                                    \
   }

@@ -15,6 +15,7 @@ constexpr int64_t kStream = int64_t(32) << 20;  // bytes of an output that no ca
 struct Instruction {
   Loop loop;
   int32_t out, arg[3];  // registers, -1: none
+  bool far;             // one of them lies in memory
 };
 
 enum Mode : int32_t {
@@ -171,7 +172,7 @@ Status read_program(const Call& call, Program& p, int32_t* ours) {
   params += given + 1;
   int32_t next = given;
   const auto emit = [&](Loop loop, int32_t type, int32_t x, int32_t y, int32_t z) {
-    p.instr[p.ninstr++] = {loop, next, {x, y, z}};
+    p.instr[p.ninstr++] = {loop, next, {x, y, z}, false};
     p.type[next] = type;
     return next++;
   };
@@ -261,7 +262,7 @@ void place_registers(Program& p, int32_t* last, int32_t* free_slots) {
       p.place[i] = take();
   }
   for (int32_t k = 0; k < p.ninstr; ++k) {
-    const Instruction& in = p.instr[k];
+    Instruction& in = p.instr[k];
     bool direct = false;
     for (int32_t i = 0; i < p.nout; ++i) direct |= p.out[i].reg == in.out && p.out[i].mode == kDirect;
     // A slot may be written while it is read, lane by lane, if the elements have one size.
@@ -273,6 +274,8 @@ void place_registers(Program& p, int32_t* last, int32_t* free_slots) {
       last[r] = never;  // once
     }
     if (!direct && !cast) p.place[in.out] = take();
+    in.far = direct;
+    for (const int32_t r : in.arg) in.far |= r >= 0 && p.place[r] == kMemory;
   }
 }
 
@@ -367,7 +370,7 @@ bool run_tiles(const Program& p, const Args& args, int64_t begin, int64_t end) {
       if (p.out[i].mode == kDirect) reg[p.out[i].reg].p = static_cast<char*>(args.out[i]) + offset(p, p.out[i], at);
     for (int32_t k = 0; k < p.ninstr; ++k) {
       const Instruction& in = p.instr[k];
-      in.loop(b.n, reg[in.out].p, reg[in.arg[0]], reg[in.arg[1]], reg[in.arg[2]]);
+      in.loop(b.n, reg[in.out].p, reg[in.arg[0]], reg[in.arg[1]], reg[in.arg[2]], in.far);
     }
     for (int32_t i = 0; i < p.nout; ++i)
       if (p.out[i].mode != kDirect)
@@ -409,14 +412,14 @@ Status run_direct(const CpuPlan& plan, const Args& args) {
   char* out = static_cast<char*>(args.out[0]);
   const int64_t n = p.shape[0];
   if (n <= kGrain) {
-    in.loop(n, out, arg[0], arg[1], arg[2]);
+    in.loop(n, out, arg[0], arg[1], arg[2], true);
     return kOk;
   }
   const int64_t bytes = p.out[0].bytes;
   parallel(n, kGrain, [&](int64_t begin, int64_t end) {
     Source part[3];
     for (int j = 0; j < 3; ++j) part[j] = {arg[j].p + begin * step[j], arg[j].mask};
-    in.loop(end - begin, out + begin * bytes, part[0], part[1], part[2]);
+    in.loop(end - begin, out + begin * bytes, part[0], part[1], part[2], true);
   });
   return kOk;
 }
@@ -433,8 +436,8 @@ Status run_move(const CpuPlan& plan, const Args& args) {
              [&](int64_t begin, int64_t end) { copy_row(to + begin, from + begin, end - begin); });
     return kOk;
   }
-  // A transposed block is gathered in L1 first: rows of the output are far apart, and may share a cache set.
-  const bool across = p.axis[1] >= 0 && in.block.s[1] == in.bytes && in.block.s[2] != in.bytes;
+  // A transposed block goes through L1 when the output's rows are far apart, as they may share a cache set.
+  const bool across = p.axis[1] >= 0 && in.block.s[1] == in.bytes && in.block.s[2] != in.bytes && out.mode == kGathered;
   parallel(p.total, p.grain, [&](int64_t begin, int64_t end) {
     alignas(64) char tile[kMoveBytes];
     int64_t at[kMaxDims];
@@ -442,13 +445,9 @@ Status run_move(const CpuPlan& plan, const Args& args) {
       const Block b = locate(p, t, at);
       const char* from = static_cast<const char*>(args.in[0]) + offset(p, in, at);
       char* to = static_cast<char*>(args.out[0]) + offset(p, out, at);
-      if (across) {
-        const Strides dense = {{b.size[1] * b.size[2] * in.bytes, b.size[2] * in.bytes, in.bytes}};
-        in.copy(tile, dense, from, in.block, b.size);
-        out.copy(to, out.block, tile, dense, b.size);
-      } else {
-        out.copy(to, out.block, from, in.block, b.size);
-      }
+      const Strides dense = {{b.size[1] * b.size[2] * in.bytes, b.size[2] * in.bytes, in.bytes}};
+      in.copy(across ? tile : to, across ? dense : out.block, from, in.block, b.size);
+      if (across) out.copy(to, out.block, tile, dense, b.size);
     }
     stream_fence();
   });

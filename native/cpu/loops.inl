@@ -12,12 +12,14 @@ struct Source {
   char* p;
   int64_t mask;
 };
-using Loop = void (*)(int64_t n, void* out, const Source& x, const Source& y, const Source& z);
+// far: some operand lies in memory rather than in a register, so fetch ahead.
+using Loop = void (*)(int64_t n, void* out, const Source& x, const Source& y, const Source& z, bool far);
 
 // ---- the op table as loops
 
 #define UNARY(id, name, types, result, expr) \
   struct Op_##name {                         \
+    static constexpr int arity = 1;          \
     template <class T>                       \
     static BRASA_INLINE T apply(T x) {       \
       return as_##result<T>(expr);           \
@@ -25,6 +27,7 @@ using Loop = void (*)(int64_t n, void* out, const Source& x, const Source& y, co
   };
 #define BINARY(id, name, types, result, expr) \
   struct Op_##name {                          \
+    static constexpr int arity = 2;           \
     template <class T>                        \
     static BRASA_INLINE T apply(T x, T y) {   \
       return as_##result<T>(expr);            \
@@ -32,6 +35,7 @@ using Loop = void (*)(int64_t n, void* out, const Source& x, const Source& y, co
   };
 #define TERNARY(id, name, types, result, expr)   \
   struct Op_##name {                             \
+    static constexpr int arity = 3;              \
     template <class T>                           \
     static BRASA_INLINE T apply(T x, T y, T z) { \
       return as_##result<T>(expr);               \
@@ -51,73 +55,54 @@ BRASA_INLINE T as_BOOL(typename T::Int mask) {
 #undef BINARY
 #undef TERNARY
 
-template <class Op, class T>
-void unary_loop(int64_t n, void* out, const Source& x, const Source&, const Source&) {
+template <class Op, class T, bool far>
+BRASA_INLINE void run_loop(int64_t n, T* to, const Source& x, const Source& y, const Source& z) {
   using V = Vec<T>;
-  const T* px = reinterpret_cast<const T*>(x.p);
-  T* to = static_cast<T*>(out);
-  const int64_t mx = x.mask;
-  int64_t i = 0;
-  for (; i + V::N <= n; i += V::N) {
-    prefetch_ahead(px + (i & mx));
-    prefetch_ahead(to + i);
-    Op::apply(V::load(px + (i & mx))).store(to + i);
+  const auto start = [](const Source& s) { return reinterpret_cast<const T*>(s.p); };
+  const T *px = start(x), *py = Op::arity > 1 ? start(y) : nullptr, *pz = Op::arity > 2 ? start(z) : nullptr;
+  // A number stays where it is.
+  const int64_t dx = V::N & x.mask, dy = Op::arity > 1 ? V::N & y.mask : 0, dz = Op::arity > 2 ? V::N & z.mask : 0;
+  for (; n >= V::N; n -= V::N, px += dx, py += dy, pz += dz, to += V::N) {
+    if (far) {
+      prefetch_ahead(px);
+      if (Op::arity > 1) prefetch_ahead(py);
+      if (Op::arity > 2) prefetch_ahead(pz);
+      prefetch_ahead(to);
+    }
+    if constexpr (Op::arity == 1)
+      Op::apply(V::load(px)).store(to);
+    else if constexpr (Op::arity == 2)
+      Op::apply(V::load(px), V::load(py)).store(to);
+    else
+      Op::apply(V::load(px), V::load(py), V::load(pz)).store(to);
   }
-  if (i < n) Op::apply(V::load(px + (i & mx), int(n - i))).store(to + i, int(n - i));
+  const int m = int(n);
+  if (m == 0) return;
+  if constexpr (Op::arity == 1)
+    Op::apply(V::load(px, m)).store(to, m);
+  else if constexpr (Op::arity == 2)
+    Op::apply(V::load(px, m), V::load(py, m)).store(to, m);
+  else
+    Op::apply(V::load(px, m), V::load(py, m), V::load(pz, m)).store(to, m);
 }
-
 template <class Op, class T>
-void binary_loop(int64_t n, void* out, const Source& x, const Source& y, const Source&) {
-  using V = Vec<T>;
-  const T *px = reinterpret_cast<const T*>(x.p), *py = reinterpret_cast<const T*>(y.p);
+void op_loop(int64_t n, void* out, const Source& x, const Source& y, const Source& z, bool far) {
   T* to = static_cast<T*>(out);
-  const int64_t mx = x.mask, my = y.mask;
-  int64_t i = 0;
-  for (; i + V::N <= n; i += V::N) {
-    prefetch_ahead(px + (i & mx));
-    prefetch_ahead(py + (i & my));
-    prefetch_ahead(to + i);
-    Op::apply(V::load(px + (i & mx)), V::load(py + (i & my))).store(to + i);
-  }
-  if (i < n) {
-    const int m = int(n - i);
-    Op::apply(V::load(px + (i & mx), m), V::load(py + (i & my), m)).store(to + i, m);
-  }
-}
-
-template <class Op, class T>
-void ternary_loop(int64_t n, void* out, const Source& x, const Source& y, const Source& z) {
-  using V = Vec<T>;
-  const T *px = reinterpret_cast<const T*>(x.p), *py = reinterpret_cast<const T*>(y.p);
-  const T* pz = reinterpret_cast<const T*>(z.p);
-  T* to = static_cast<T*>(out);
-  const int64_t mx = x.mask, my = y.mask, mz = z.mask;
-  int64_t i = 0;
-  for (; i + V::N <= n; i += V::N) {
-    prefetch_ahead(px + (i & mx));
-    prefetch_ahead(py + (i & my));
-    prefetch_ahead(pz + (i & mz));
-    prefetch_ahead(to + i);
-    Op::apply(V::load(px + (i & mx)), V::load(py + (i & my)), V::load(pz + (i & mz))).store(to + i);
-  }
-  if (i < n) {
-    const int m = int(n - i);
-    Op::apply(V::load(px + (i & mx), m), V::load(py + (i & my), m), V::load(pz + (i & mz), m)).store(to + i, m);
-  }
+  far ? run_loop<Op, T, true>(n, to, x, y, z) : run_loop<Op, T, false>(n, to, x, y, z);
 }
 
 template <class From, class To>
-void cast_loop(int64_t n, void* out, const Source& x, const Source&, const Source&) {
+void cast_loop(int64_t n, void* out, const Source& x, const Source&, const Source&, bool) {
   const From* px = reinterpret_cast<const From*>(x.p);
   To* to = static_cast<To*>(out);
   if (x.mask) {
-    for (int64_t i = 0; i < n; ++i) to[i] = To(px[i]);
+    for (int64_t i = 0; i < n; ++i) to[i] = To(px[i]);  // out of range: what the machine does
   } else {
     for (int64_t i = 0; i < n; ++i) to[i] = To(px[0]);
   }
 }
 template <class From>
-void truth_loop(int64_t n, void* out, const Source& x, const Source&, const Source&) {
+void truth_loop(int64_t n, void* out, const Source& x, const Source&, const Source&, bool) {
   const From* px = reinterpret_cast<const From*>(x.p);
   int32_t* to = static_cast<int32_t*>(out);
   if (x.mask) {
@@ -167,17 +152,17 @@ int arity(int32_t op) {
 template <class T>
 Loop find_loop(int op) {
   switch (op) {
-#define UNARY(id, name, types, result, expr)                      \
-  case id:                                                        \
-    if constexpr (TYPES_##types) return unary_loop<Op_##name, T>; \
+#define UNARY(id, name, types, result, expr)                   \
+  case id:                                                     \
+    if constexpr (TYPES_##types) return op_loop<Op_##name, T>; \
     break;
-#define BINARY(id, name, types, result, expr)                      \
-  case id:                                                         \
-    if constexpr (TYPES_##types) return binary_loop<Op_##name, T>; \
+#define BINARY(id, name, types, result, expr)                  \
+  case id:                                                     \
+    if constexpr (TYPES_##types) return op_loop<Op_##name, T>; \
     break;
-#define TERNARY(id, name, types, result, expr)                      \
-  case id:                                                          \
-    if constexpr (TYPES_##types) return ternary_loop<Op_##name, T>; \
+#define TERNARY(id, name, types, result, expr)                 \
+  case id:                                                     \
+    if constexpr (TYPES_##types) return op_loop<Op_##name, T>; \
     break;
 #include "../ops.def"
 #undef UNARY

@@ -10,7 +10,9 @@ const free = new Set([...text.match(/const free: readonly \[([^\]]*)\]/)[1].matc
 function documented(path) {
   const source = readFileSync(path, 'utf8');
   const found = new Map();
-  for (const match of source.matchAll(/(\/\*\*(?:(?!\*\/)[\s\S])*\*\/)\n(?:\/\/[^\n]*\n)*export (?:async )?(?:const|function) (\w+)/g)) {
+  for (const match of source.matchAll(
+    /(\/\*\*(?:(?!\*\/)[\s\S])*\*\/)\n(?:\/\/[^\n]*\n)*export (?:async )?(?:const|function) (\w+)/g,
+  )) {
     if (!found.has(match[2])) found.set(match[2], match[1]);
   }
   return found;
@@ -35,7 +37,8 @@ for (const [, name] of text.matchAll(/Attach<typeof (\w+)>/g)) {
 }
 const others = new Map();
 for (const folder of ['ops', 'core', 'autograd']) {
-  for (const path of readdirSync(`lib/${folder}`)) for (const [name, doc] of documented(`lib/${folder}/${path}`)) others.set(name, doc);
+  for (const path of readdirSync(`lib/${folder}`))
+    for (const [name, doc] of documented(`lib/${folder}/${path}`)) others.set(name, doc);
 }
 for (const op of text.match(/declare const rest: \{([^}]*)\}/)[1].matchAll(/(\w+): typeof/g)) {
   members.push(`        ${others.get(op[1]) ?? ''}\n        ${op[1]}: Method<typeof ${op[1]}>;`);

@@ -10,7 +10,20 @@ export { type GradOptions, grad, valueAndGrad } from './autograd/functions.js';
 export { type InputGrad, type Operand, type OpRule, op, opMany } from './core/define.js';
 export { type DeviceDescription, devices, emptyCache, type MemoryStats, memoryStats } from './core/device.js';
 export { type DType, dtypes, type TypedArray } from './core/dtype.js';
-export * from './core/error.js';
+export {
+  ArgumentError,
+  BrasaError,
+  type BrasaErrorOptions,
+  DeviceError,
+  DisposedError,
+  DTypeError,
+  FormatError,
+  GradError,
+  IndexError,
+  OutOfMemoryError,
+  ShapeError,
+  TraceError,
+} from './core/error.js';
 export type { Shape } from './core/layout.js';
 export { detach, registerHook, requiresGrad_ } from './core/leaf.js';
 export { sweep as collectGarbage } from './core/memory.js';

@@ -1,7 +1,7 @@
 /** Backward: an interpreter over tape records. It knows no op; what it needs itself (add, sum to a shape, cast) it looks up by name. */
 import { apply } from '../core/apply.js';
-import { type InputGrad, lookup, type Op } from '../core/define.js';
-import { GradError, ShapeError } from '../core/error.js';
+import { asTensor, type InputGrad, lookup, type Op } from '../core/define.js';
+import { ArgumentError, checkOptions, GradError, ShapeError } from '../core/error.js';
 import { type Layout, layoutOf, sameShape, show } from '../core/layout.js';
 import { type Node, recording, type Saved } from '../core/tape.js';
 import { abstract, isAbstract, pin, storageMark, Tensor } from '../core/tensor.js';
@@ -148,8 +148,10 @@ function op(name: string): Op {
 }
 
 function seedFor(y: Tensor, given: Tensor | undefined): Tensor {
+  asTensor(y, 'backward');
   if (y.node === null) throw new GradError('this tensor does not depend on anything that requires grad');
   if (given !== undefined) {
+    asTensor(given, 'backward');
     if (!sameShape(given.shape, y.shape))
       throw new ShapeError(`the gradient has shape ${show(given.shape)}, the tensor ${show(y.shape)}`, {
         op: 'backward',
@@ -169,6 +171,7 @@ function seedFor(y: Tensor, given: Tensor | undefined): Tensor {
  * @throws GradError when there is no graph, it was freed, or a saved value was modified in place.
  */
 export function backward(y: Tensor, options: BackwardOptions & { gradient?: Tensor } = {}): void {
+  checkOptions(options, 'backward');
   const mark = storageMark();
   const seed = seedFor(y, options.gradient);
   const taken = new Set<Tensor['storage']>();
@@ -205,12 +208,17 @@ export function gradients(
   xs: readonly Tensor[],
   options: BackwardOptions & { gradient?: Tensor | readonly Tensor[]; allowUnused?: boolean } = {},
 ): Tensor[] {
+  checkOptions(options, 'gradients');
   const ys = y instanceof Tensor ? [y] : y;
+  if (!Array.isArray(ys) || !Array.isArray(xs)) {
+    throw new ArgumentError('takes a tensor or an array of them, and an array of tensors', { op: 'gradients' });
+  }
   const given =
     options.gradient === undefined ? [] : options.gradient instanceof Tensor ? [options.gradient] : options.gradient;
   const seeds = ys.map((one, i) => seedFor(one, given[i]));
   const results = new Array<Tensor | null>(xs.length).fill(null);
   for (const x of xs) {
+    asTensor(x, 'gradients');
     if (x.node === null)
       throw new GradError(
         'a tensor to differentiate by does not require grad: call requiresGrad_() before computing y',

@@ -183,7 +183,7 @@ function refuse(x: Tensor, plan: Plan): never {
 }
 
 function refuseFraction(plan: Plan, value: number): never {
-  const dtype = plan.inputs.find((x) => x !== null)!.dtype;
+  const dtype = (plan.inputs.find((x) => x !== null) ?? plan.layouts[0]!).dtype;
   throw new DTypeError(`the number ${value} does not fit ${dtype}: convert with .to('f32') first`, {
     op: plan.op.name,
   });

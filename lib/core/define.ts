@@ -90,6 +90,7 @@ export function checkOperand(value: unknown, op: string): asserts value is Opera
   throw new ArgumentError(`expected a tensor or a number, got ${got}`, { op });
 }
 
+/** Refuses what is no tensor. */
 export function asTensor(value: unknown, op: string): asserts value is Tensor {
   if (value instanceof Tensor) return;
   const got = value === null ? 'null' : Array.isArray(value) ? 'an array (wrap it: tensor([...]))' : typeof value;

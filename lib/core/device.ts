@@ -1,6 +1,6 @@
 /** Devices by their strings: 'cpu', later 'cuda', 'cuda:1', 'vulkan'. */
 import { type DeviceRow, native } from '../native.js';
-import { DeviceError } from './error.js';
+import { DeviceError, describe } from './error.js';
 
 export interface DeviceDescription {
   /** As it is written in code: 'cpu'. */
@@ -46,7 +46,7 @@ function unavailable(device: string): string {
   const have = [...new Set(native.devices().map((row: DeviceRow) => row.backend))].join(', ');
   if (/^(cuda|vulkan)(:\d+)?$/.test(device))
     return `device '${device}' is not available in this build; there is: ${have}`;
-  return `unknown device '${String(device)}'; there is: ${have}`;
+  return `unknown device ${describe(device)}; there is: ${have}`;
 }
 
 export function isDevice(value: unknown): value is string {

@@ -1,6 +1,6 @@
 /** Element types: the table comes from the native library, the rules of promotion are PyTorch's. */
 import { native } from '../native.js';
-import { ArgumentError } from './error.js';
+import { ArgumentError, describe } from './error.js';
 
 export type DType = 'f32' | 'f64' | 'f16' | 'bf16' | 'i8' | 'u8' | 'i32' | 'i64' | 'bool';
 /** What arithmetic happens in; the other types are converted at load and store. */
@@ -21,7 +21,10 @@ export const dtypes: readonly DType[] = native.table.dtypes.map((row) => row.nam
 
 export function dtypeInfo(dtype: DType): DTypeInfo {
   const row = info[dtype];
-  if (!row) throw new ArgumentError(`unknown dtype ${String(dtype)}: one of ${dtypes.join(', ')}`);
+  if (!row)
+    throw new ArgumentError(
+      `unknown dtype ${typeof dtype === 'string' ? dtype : describe(dtype)}: one of ${dtypes.join(', ')}`,
+    );
   return row;
 }
 

@@ -104,3 +104,20 @@ export class ArgumentError extends BrasaError {
     super(message, 'ERR_BRASA_ARGUMENT', options);
   }
 }
+
+/** A value as a message shows it, whatever it is. */
+export function describe(value: unknown): string {
+  if (typeof value === 'string') return `'${value}'`;
+  if (typeof value === 'function') return 'a function';
+  try {
+    return typeof value === 'object' ? JSON.stringify(value) : String(value);
+  } catch {
+    return Array.isArray(value) ? 'an array' : `a ${typeof value}`;
+  }
+}
+
+/** Refuses what is no options object. */
+export function checkOptions(options: unknown, op: string): void {
+  if (typeof options === 'object' && options !== null && !Array.isArray(options)) return;
+  throw new ArgumentError(`options are an object, as { keepDim: true }, got ${describe(options)}`, { op });
+}

@@ -1,10 +1,10 @@
 /** Plans: an op resolved once for a signature (layouts, static parameters): output layouts and the native kernel that computes them. */
 import { native } from '../native.js';
 import type { Inferred, Op, Operand, Params, ViewOf } from './define.js';
-import { elementwiseType } from './define.js';
+import { checkOperand, elementwiseType } from './define.js';
 import { deviceIndex } from './device.js';
 import { type DType, dtypeInfo, isFloat } from './dtype.js';
-import { BrasaError, DeviceError, DTypeError, ShapeError } from './error.js';
+import { ArgumentError, BrasaError, DeviceError, DTypeError, ShapeError, describe } from './error.js';
 import { expandedStrides, type Layout, layoutLike, layoutOf, onLayoutReset, type Shape } from './layout.js';
 import { SMALL_BYTES, Tensor } from './tensor.js';
 
@@ -84,12 +84,20 @@ function keyOf(inputs: readonly Operand[], params: Params | null): number | stri
     }
     return key;
   }
-  let key = params === null ? '' : JSON.stringify(params);
+  let key = params === null ? '' : paramsKey(params);
   for (let i = 0; i < n; i++) {
     const x = inputs[i]!;
     key += typeof x === 'number' ? ',n' : `,${x.layout.id}`;
   }
   return key;
+}
+
+function paramsKey(params: Params): string {
+  try {
+    return JSON.stringify(params);
+  } catch {
+    throw new ArgumentError(`parameters are numbers, strings, booleans and arrays of them, got ${describe(params)}`);
+  }
 }
 
 /** The plan for this call; made at the first. `params` null means none. */
@@ -99,7 +107,13 @@ export function planFor(
   params: Params | null,
   outs: readonly Tensor[] | null,
 ): Plan {
-  let key = keyOf(inputs, params);
+  let key: number | string;
+  try {
+    key = keyOf(inputs, params);
+  } catch (error) {
+    for (const x of inputs) checkOperand(x, op.name);
+    throw error;
+  }
   if (outs !== null) key = `${key}>${outs.map((o) => o.layout.id).join()}`;
   const known = op.plans.get(key);
   if (known !== undefined) return known;
@@ -177,7 +191,8 @@ function makePlan(
           : layoutOf(o.shape, o.dtype, device);
       });
   if (op.kind === 'kernel') return { ...base, layouts, mode: 'native', call: kernelCall(op, inputs, params) };
-  const work = first ? workType(op, inputs) : layouts[0]!.dtype;
+  // Numbers alone: of the result's dtype, or compared as f32.
+  const work = first ? workType(op, inputs) : op.row!.result === 'BOOL' ? 'f32' : layouts[0]!.dtype;
   const call = elementwiseCall(op, inputs, layouts[0]!.shape, device, work);
   const integers = !isFloat(work) && inputs.some((x) => typeof x === 'number');
   return { ...base, layouts, mode: 'native', call, integers };

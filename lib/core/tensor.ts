@@ -3,7 +3,7 @@ import { native } from '../native.js';
 import { deviceIndex } from './device.js';
 import type { DType } from './dtype.js';
 import { dtypeInfo } from './dtype.js';
-import { ArgumentError, BrasaError, DisposedError, OutOfMemoryError, TraceError } from './error.js';
+import { ArgumentError, BrasaError, DisposedError, OutOfMemoryError, TraceError, describe } from './error.js';
 import type { Layout, Shape } from './layout.js';
 import type { Node } from './tape.js';
 
@@ -144,6 +144,7 @@ export function freeStorage(storage: Storage): void {
 
 /** Refuses a tensor whose memory is gone, with the reason. */
 export function checkUsable(x: Tensor, op?: string): void {
+  if (!(x instanceof Tensor)) throw new ArgumentError(`expected a tensor, got ${describe(x)}`, op ? { op } : {});
   if (x.disposed || x.storage.slot === FREED) {
     throw new DisposedError(
       'this tensor was disposed: by dispose(), the end of its `using` block, or its scope()',
@@ -159,6 +160,7 @@ export function alias(x: Tensor, layout: Layout, offset: number): Tensor {
 
 /** Lets a tensor outlive the scope() in which it was made; answers it. */
 export function pin(x: Tensor): Tensor {
+  checkUsable(x, 'keep');
   x.storage.pinned = true;
   return x;
 }

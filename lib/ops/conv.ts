@@ -1,7 +1,7 @@
 /** Convolution and pooling over (N,C,H,W). */
 import { asTensor, op, opMany } from '../core/define.js';
 import { isFloat } from '../core/dtype.js';
-import { ArgumentError, DTypeError, ShapeError } from '../core/error.js';
+import { ArgumentError, DTypeError, ShapeError, checkOptions, describe } from '../core/error.js';
 import { type Shape, show } from '../core/layout.js';
 import { handOver, type Tensor } from '../core/tensor.js';
 import { cast } from './elementwise.js';
@@ -25,10 +25,9 @@ export interface Conv2dOptions {
 function pair(value: Pair, what: string, least: number, name: string): Two {
   const two = typeof value === 'number' ? ([value, value] as const) : value;
   if (!Array.isArray(two) || two.length !== 2 || !two.every((n) => Number.isInteger(n) && n >= least)) {
-    throw new ArgumentError(
-      `${what} is an integer of at least ${least}, or two of them, got ${JSON.stringify(value)}`,
-      { op: name },
-    );
+    throw new ArgumentError(`${what} is an integer of at least ${least}, or two of them, got ${describe(value)}`, {
+      op: name,
+    });
   }
   return two as Two;
 }
@@ -87,6 +86,8 @@ export function conv2d(x: Tensor, weight: Tensor, bias: Tensor | null = null, op
   const name = 'conv2d';
   asTensor(x, name);
   asTensor(weight, name);
+  checkOptions(options, name);
+  if (bias !== null) asTensor(bias, name);
   if (x.ndim === 3) return reshapeFirst(conv2d(unsqueeze(x, 0), weight, bias, options));
   if (x.ndim !== 4 || weight.ndim !== 4)
     throw new ShapeError(`needs x (N,C,H,W) and weight (O,C,KH,KW), got ${show(x.shape)} and ${show(weight.shape)}`, {
@@ -136,8 +137,9 @@ function reshapeFirst(y: Tensor): Tensor {
  */
 export function pad(x: Tensor, amounts: readonly number[], value = 0): Tensor {
   asTensor(x, 'pad');
+  if (!Array.isArray(amounts)) throw new ArgumentError(`amounts are an array, got ${describe(amounts)}`, { op: 'pad' });
   if (amounts.length % 2 || amounts.length > 2 * x.ndim || !amounts.every((n) => Number.isInteger(n) && n >= 0)) {
-    throw new ArgumentError(`two amounts of at least 0 for each of the last dims, got [${amounts.join()}]`, {
+    throw new ArgumentError(`two amounts of at least 0 for each of the last dims, got ${describe(amounts)}`, {
       op: 'pad',
     });
   }
@@ -233,6 +235,7 @@ export function maxPool2dWithIndices(
   options: PoolOptions & { dilation?: Pair } = {},
 ): { values: Tensor; indices: Tensor } {
   asTensor(x, 'maxPool2d');
+  checkOptions(options, 'maxPool2d');
   if (x.ndim === 3) {
     const { values, indices } = maxPool2dWithIndices(unsqueeze(x, 0), kernelSize, options);
     return { values: reshapeFirst(values), indices: reshapeFirst(indices) };
@@ -265,6 +268,7 @@ export function avgPool2d(
   options: PoolOptions & { countIncludePad?: boolean; divisorOverride?: number } = {},
 ): Tensor {
   asTensor(x, 'avgPool2d');
+  checkOptions(options, 'avgPool2d');
   if (x.ndim === 3) return reshapeFirst(avgPool2d(unsqueeze(x, 0), kernelSize, options));
   const divisor = options.divisorOverride ?? 0;
   if (options.divisorOverride === 0) throw new ArgumentError('divisorOverride is not 0', { op: 'avgPool2d' });

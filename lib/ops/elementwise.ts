@@ -12,8 +12,8 @@ import {
   unary,
 } from '../core/define.js';
 import { type DType, dtypeInfo, isFloat } from '../core/dtype.js';
-import { ArgumentError, ShapeError } from '../core/error.js';
-import { broadcastTwo, contiguousStrides, sameShape, type Shape, show } from '../core/layout.js';
+import { ArgumentError, ShapeError, checkOptions, describe } from '../core/error.js';
+import { broadcastTwo, contiguousStrides, sameShape, show } from '../core/layout.js';
 import { NO_PARAMS } from '../core/tape.js';
 import type { Tensor } from '../core/tensor.js';
 
@@ -182,9 +182,10 @@ const geluTanh = op('geluTanh', {
  * @param options.approximate 'tanh' for the approximation of the original paper (arXiv:1606.08415)
  */
 export function gelu(x: Tensor, options: { approximate?: 'none' | 'tanh' } = {}): Tensor {
+  checkOptions(options, 'gelu');
   const how = options.approximate ?? 'none';
   if (how !== 'none' && how !== 'tanh')
-    throw new ArgumentError(`approximate is 'none' or 'tanh', not ${String(how)}`, { op: 'gelu' });
+    throw new ArgumentError(`approximate is 'none' or 'tanh', not ${describe(how)}`, { op: 'gelu' });
   return how === 'tanh' ? geluTanh(x) : geluExact(x);
 }
 /** x where x > 0, else slope * x. (torch.nn.functional.leaky_relu) */
@@ -208,6 +209,7 @@ export const elu = op('elu', {
 export const softplus = op('softplus', {
   args: (x: Tensor, options: { beta?: number; threshold?: number } = {}) => {
     asTensor(x, 'softplus');
+    checkOptions(options, 'softplus');
     return { inputs: [x], params: { beta: options.beta ?? 1, threshold: options.threshold ?? 20 } };
   },
   decompose: ([x], { beta, threshold }) => {
@@ -358,25 +360,6 @@ export function contiguous(x: Tensor): Tensor {
   asTensor(x, 'contiguous');
   return x.layout.contiguous ? x : rowMajor(x);
 }
-/** A tensor of one value everywhere. @internal full() checks the arguments. */
-export const fullOp: (value: number, shape: Shape, dtype: DType, device: string) => Tensor = instruction(
-  'full',
-  'copy',
-  {
-    args: (value: number, shape: Shape, dtype: DType, device: string) => ({
-      inputs: [value],
-      params: { shape, dtype, device },
-    }),
-    infer: (_, { shape, dtype }) => ({ shape, dtype }),
-    grad: null,
-  },
-);
-instruction('assign', 'copy', {
-  args: (y: Tensor, shape: Shape) => ({ inputs: [y], params: { shape } }),
-  infer: ([y], { shape }) => ({ shape, dtype: (y as Tensor).dtype }),
-  grad: (g) => [g],
-});
-
 // ---- in place: the tensor is changed and answered; the tape is kept right, leaves that require grad are refused
 
 /** Writes y, broadcast and converted, into x, and answers x. (torch.Tensor.copy_) */
@@ -393,6 +376,7 @@ export function copy_(x: Tensor, y: Operand): Tensor {
 /** Sets every element. */
 export function fill_(x: Tensor, value: number): Tensor {
   asTensor(x, 'fill_');
+  if (typeof value !== 'number') throw new ArgumentError(`value is a number, got ${describe(value)}`, { op: 'fill_' });
   return applyInto(lookup('full'), [value], { shape: x.shape, dtype: x.dtype, device: x.device }, [x])[0]!;
 }
 /** Sets every element to 0. */

@@ -2,13 +2,14 @@
 import { asTensor, op } from '../core/define.js';
 import { canonicalDevice, defaultDevice } from '../core/device.js';
 import { type DType, dtypeInfo, promoteTypes, type TypedArray } from '../core/dtype.js';
-import { ArgumentError, DTypeError, ShapeError } from '../core/error.js';
+import { ArgumentError, DTypeError, ShapeError, checkOptions, describe } from '../core/error.js';
 import { broadcastShapes, type Layout, layoutOf, type Shape, show, sizeOf } from '../core/layout.js';
 import { floatToBf16, floatToF16 } from '../core/half.js';
 import { requiresGrad_ } from '../core/leaf.js';
 import { allocate, Tensor } from '../core/tensor.js';
 import { native } from '../native.js';
-import { cast, eq, fullOp } from './elementwise.js';
+import { cast, eq } from './elementwise.js';
+import { fullOp } from './fill.js';
 import { checkShape, expand, narrow, reshape, unsqueeze, wrapDim } from './view.js';
 
 export interface TensorOptions {
@@ -55,11 +56,7 @@ export function bytesArray(dtype: DType, length: number): TypedArray {
 }
 
 function at(options: TensorOptions | undefined, name: string): { device: string; grad: boolean } {
-  if (options !== undefined && (typeof options !== 'object' || options === null || Array.isArray(options))) {
-    throw new ArgumentError(`options are an object, as { dtype, device }, got ${JSON.stringify(options)}`, {
-      op: name,
-    });
-  }
+  if (options !== undefined) checkOptions(options, name);
   return {
     device: options?.device === undefined ? defaultDevice() : canonicalDevice(options.device),
     grad: options?.requiresGrad ?? false,
@@ -276,7 +273,7 @@ export function arange(start: number, end?: number, options: TensorOptions & { s
   const [from, to] = end === undefined ? [0, start] : [start, end];
   const step = options.step ?? 1;
   if (![from, to, step].every(Number.isFinite) || step === 0) {
-    throw new ArgumentError(`finite bounds and a step that is not 0 are needed, got ${from}, ${to}, ${step}`, {
+    throw new ArgumentError(`finite bounds and a step that is not 0 are needed, got ${describe([from, to, step])}`, {
       op: 'arange',
     });
   }
@@ -287,8 +284,11 @@ export function arange(start: number, end?: number, options: TensorOptions & { s
 /** `steps` numbers from `start` to `end`, both included. (torch.linspace) */
 export function linspace(start: number, end: number, steps: number, options: TensorOptions = {}): Tensor {
   const { device, grad } = at(options, 'linspace');
+  if (typeof start !== 'number' || typeof end !== 'number') {
+    throw new ArgumentError(`bounds are numbers, got ${describe([start, end])}`, { op: 'linspace' });
+  }
   if (!Number.isInteger(steps) || steps < 0)
-    throw new ArgumentError(`steps is a whole number, got ${steps}`, { op: 'linspace' });
+    throw new ArgumentError(`steps is a whole number, got ${describe(steps)}`, { op: 'linspace' });
   const dtype = options.dtype ?? 'f32';
   const wide = arangeKernel(start, steps > 1 ? (end - start) / (steps - 1) : 0, steps, 'f64', device);
   return finish(dtype === 'f64' ? wide : cast(wide, dtype), grad);
@@ -372,6 +372,7 @@ export function stack(tensors: readonly Tensor[], dim = 0): Tensor {
 
 /** The tensors expanded to their common shape. (torch.broadcast_tensors) */
 export function broadcastTensors(...tensors: Tensor[]): Tensor[] {
+  for (const x of tensors) asTensor(x, 'broadcastTensors');
   const shape = broadcastShapes(
     'broadcastTensors',
     tensors.map((x) => x.shape),
@@ -381,6 +382,7 @@ export function broadcastTensors(...tensors: Tensor[]): Tensor[] {
 
 /** Grids of coordinates from 1-d tensors, 'ij' order. (torch.meshgrid) */
 export function meshgrid(...axes: Tensor[]): Tensor[] {
+  for (const x of axes) asTensor(x, 'meshgrid');
   const shape = axes.map((x) => {
     if (x.ndim !== 1) throw new ShapeError(`axes are 1-d, got ${show(x.shape)}`, { op: 'meshgrid' });
     return x.size;

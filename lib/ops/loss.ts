@@ -1,7 +1,7 @@
 /** Losses. `reduction` is 'mean' (the default), 'sum' or 'none'. */
 import { asTensor, opMany, op } from '../core/define.js';
 import { isFloat, isInteger, statisticsType } from '../core/dtype.js';
-import { ArgumentError, DTypeError, ShapeError } from '../core/error.js';
+import { checkOptions, ArgumentError, DTypeError, ShapeError, describe } from '../core/error.js';
 import { broadcastTwo, sameShape, show, sizeOf } from '../core/layout.js';
 import { noGrad } from '../core/scope.js';
 import type { Tensor } from '../core/tensor.js';
@@ -38,7 +38,7 @@ function reduced(loss: Tensor, reduction: Reduction | undefined, name: string): 
   if (reduction === undefined || reduction === 'mean') return mean(loss);
   if (reduction === 'sum') return sum(loss);
   if (reduction === 'none') return loss;
-  throw new ArgumentError(`reduction is 'mean', 'sum' or 'none', not ${String(reduction)}`, { op: name });
+  throw new ArgumentError(`reduction is 'mean', 'sum' or 'none', not ${describe(reduction)}`, { op: name });
 }
 
 function alike(x: Tensor, y: Tensor, name: string): void {
@@ -51,12 +51,14 @@ function alike(x: Tensor, y: Tensor, name: string): void {
 /** The squared difference. (torch.nn.functional.mse_loss) */
 export function mseLoss(input: Tensor, target: Tensor, options: LossOptions = {}): Tensor {
   alike(input, target, 'mseLoss');
+  checkOptions(options, 'mseLoss');
   return reduced(square(sub(input, target)), options.reduction, 'mseLoss');
 }
 
 /** The absolute difference. (torch.nn.functional.l1_loss) */
 export function l1Loss(input: Tensor, target: Tensor, options: LossOptions = {}): Tensor {
   alike(input, target, 'l1Loss');
+  checkOptions(options, 'l1Loss');
   return reduced(abs(sub(input, target)), options.reduction, 'l1Loss');
 }
 
@@ -70,6 +72,7 @@ const smoothL1 = op('smoothL1', {
 /** Squared below `beta` (1 unless said), absolute above. (torch.nn.functional.smooth_l1_loss) */
 export function smoothL1Loss(input: Tensor, target: Tensor, options: LossOptions & { beta?: number } = {}): Tensor {
   alike(input, target, 'smoothL1Loss');
+  checkOptions(options, 'smoothL1Loss');
   const beta = options.beta ?? 1;
   if (!(beta >= 0)) throw new ArgumentError(`beta is not negative, got ${beta}`, { op: 'smoothL1Loss' });
   if (beta === 0) return l1Loss(input, target, options);
@@ -78,6 +81,7 @@ export function smoothL1Loss(input: Tensor, target: Tensor, options: LossOptions
 
 /** Huber's loss: smoothL1Loss scaled by delta. (torch.nn.functional.huber_loss) */
 export function huberLoss(input: Tensor, target: Tensor, options: LossOptions & { delta?: number } = {}): Tensor {
+  checkOptions(options, 'huberLoss');
   const delta = options.delta ?? 1;
   return mul(smoothL1Loss(input, target, { ...options, beta: delta }), delta);
 }
@@ -100,6 +104,7 @@ export function binaryCrossEntropy(input: Tensor, target: Tensor, options: Binar
   const name = 'binaryCrossEntropy';
   asTensor(input, name);
   asTensor(target, name);
+  checkOptions(options, name);
   if (!sameShape(input.shape, target.shape))
     throw new ShapeError(`input and target differ: ${show(input.shape)} and ${show(target.shape)}`, { op: name });
   const loss = bce(input, cast(target, input.dtype));
@@ -127,6 +132,7 @@ export function binaryCrossEntropyWithLogits(
   const name = 'binaryCrossEntropyWithLogits';
   asTensor(input, name);
   asTensor(target, name);
+  checkOptions(options, name);
   if (!sameShape(input.shape, target.shape))
     throw new ShapeError(`input and target differ: ${show(input.shape)} and ${show(target.shape)}`, { op: name });
   const y = target.dtype === input.dtype ? target : cast(target, input.dtype);
@@ -195,6 +201,7 @@ export function crossEntropy(input: Tensor, target: Tensor, options: CrossEntrop
   const name = 'crossEntropy';
   asTensor(input, name);
   asTensor(target, name);
+  checkOptions(options, name);
   if (!isFloat(input.dtype)) throw new DTypeError(`logits are floats, got ${input.dtype}`, { op: name });
   const { weight, ignoreIndex = -100, labelSmoothing = 0 } = options;
   if (!(labelSmoothing >= 0 && labelSmoothing <= 1))
@@ -213,6 +220,7 @@ export function crossEntropy(input: Tensor, target: Tensor, options: CrossEntrop
 }
 
 function checkWeight(weight: Tensor | undefined, classes: number, name: string): void {
+  if (weight !== undefined) asTensor(weight, name);
   if (weight && (weight.ndim !== 1 || weight.size !== classes))
     throw new ShapeError(`${classes} classes need as many weights, got ${show(weight.shape)}`, { op: name });
 }
@@ -283,6 +291,7 @@ export function nllLoss(
   const name = 'nllLoss';
   asTensor(input, name);
   asTensor(target, name);
+  checkOptions(options, name);
   const { weight, ignoreIndex = -100 } = options;
   const dim = input.ndim === 1 ? 0 : 1;
   const rows = classRows(input, target, dim, name);
@@ -301,6 +310,7 @@ export function klDivLoss(
   options: { reduction?: Reduction | 'batchmean'; logTarget?: boolean } = {},
 ): Tensor {
   alike(input, target, 'klDivLoss');
+  checkOptions(options, 'klDivLoss');
   const loss = options.logTarget
     ? mul(exp(target), sub(target, input))
     : where(lt(0, target), mul(target, sub(log(where(lt(0, target), target, 1)), input)), 0);

@@ -50,6 +50,8 @@ export function matmul(x: Tensor, y: Tensor): Tensor {
 
 /** The matrix product of two batches: (B,M,K) x (B,K,N) -> (B,M,N). (torch.bmm) */
 export function bmm(x: Tensor, y: Tensor): Tensor {
+  asTensor(x, 'bmm');
+  asTensor(y, 'bmm');
   if (x.ndim !== 3 || y.ndim !== 3 || x.shape[0] !== y.shape[0]) {
     throw new ShapeError(`needs (B,M,K) and (B,K,N), got ${show(x.shape)} x ${show(y.shape)}`, { op: 'bmm' });
   }
@@ -68,6 +70,8 @@ export function dot(x: Tensor, y: Tensor): Tensor {
 
 /** All products of two 1-d tensors: (N) x (M) -> (N,M). (torch.outer) */
 export function outer(x: Tensor, y: Tensor): Tensor {
+  asTensor(x, 'outer');
+  asTensor(y, 'outer');
   if (x.ndim !== 1 || y.ndim !== 1)
     throw new ShapeError(`needs 1-d tensors, got ${show(x.shape)} and ${show(y.shape)}`, { op: 'outer' });
   return matmul(unsqueeze(x, 1), unsqueeze(y, 0));
@@ -78,6 +82,7 @@ export function outer(x: Tensor, y: Tensor): Tensor {
  */
 export function linear(x: Tensor, weight: Tensor, bias: Tensor | null = null): Tensor {
   const [a, w] = same(x, weight, 'linear');
+  if (bias !== null) asTensor(bias, 'linear');
   if (w.ndim !== 2 || a.ndim < 1 || a.shape[a.ndim - 1] !== w.shape[1]) {
     throw new ShapeError(
       `the input's last size and the weight's differ: ${show(x.shape)} x ${show(weight.shape)} (out,in)`,

@@ -1,14 +1,14 @@
 /** Softmax and normalisations. */
 import { asTensor, type Operand, op, opMany } from '../core/define.js';
 import { isFloat, statisticsType } from '../core/dtype.js';
-import { DTypeError, ShapeError } from '../core/error.js';
+import { checkOptions, DTypeError, ShapeError } from '../core/error.js';
 import { sameShape, type Shape, show, sizeOf } from '../core/layout.js';
 import type { Tensor } from '../core/tensor.js';
 import { noGrad } from '../core/scope.js';
 import { add, cast, div, exp, lerp_, log, mul, rsqrt, sub } from './elementwise.js';
 import { onesLike, ones, zeros } from './free.js';
 import { amax, mean, sum, variance } from './reduce.js';
-import { reshape, wrapDim } from './view.js';
+import { checkShape, reshape, wrapDim } from './view.js';
 
 const onDim = (name: string) => (x: Tensor, dim: number) => {
   asTensor(x, name);
@@ -155,6 +155,9 @@ export function layerNorm(
   options: { eps?: number } = {},
 ): Tensor {
   asTensor(x, 'layerNorm');
+  checkShape(shape, 'layerNorm');
+  checkOptions(options, 'layerNorm');
+  for (const t of [weight, bias]) if (t !== null) asTensor(t, 'layerNorm');
   const k = shape.length;
   if (k < 1 || x.ndim < k || !sameShape(x.shape.slice(x.ndim - k), shape)) {
     throw new ShapeError(`the last dims of ${show(x.shape)} are not ${show(shape)}`, { op: 'layerNorm' });
@@ -230,6 +233,9 @@ export function batchNorm(
 ): Tensor {
   const name = 'batchNorm';
   asTensor(x, name);
+  checkOptions(options, name);
+  for (const t of [weight, bias]) if (t !== null) asTensor(t, name);
+  if (running !== null) for (const t of [running?.mean, running?.variance]) asTensor(t, name);
   if (x.ndim < 2) throw new ShapeError(`needs (N,C,…), got ${show(x.shape)}`, { op: name });
   if (!isFloat(x.dtype)) throw new DTypeError(`needs floats, got ${x.dtype}`, { op: name });
   const channels = x.shape[1]!;

@@ -5,7 +5,7 @@
 import { asTensor, op } from '../core/define.js';
 import { canonicalDevice, defaultDevice } from '../core/device.js';
 import { type DType, dtypeInfo, isFloat, isInteger } from '../core/dtype.js';
-import { ArgumentError, DTypeError, ShapeError } from '../core/error.js';
+import { ArgumentError, DTypeError, ShapeError, checkOptions, describe } from '../core/error.js';
 import { type Shape, show, sizeOf } from '../core/layout.js';
 import { requiresGrad_ } from '../core/leaf.js';
 import type { Tensor } from '../core/tensor.js';
@@ -47,12 +47,18 @@ export class Generator {
 
 function checkSeed(seed: number): number {
   if (!Number.isSafeInteger(seed) || seed < 0)
-    throw new ArgumentError(`a seed is a whole number up to 2^53, got ${String(seed)}`);
+    throw new ArgumentError(`a seed is a whole number up to 2^53, got ${describe(seed)}`);
   return seed;
 }
 
 /** The generator that is used unless another is given. */
 export const defaultGenerator: Generator = new Generator();
+
+function generatorOf(given: Generator | undefined, op: string): Generator {
+  if (given === undefined) return defaultGenerator;
+  if (given instanceof Generator) return given;
+  throw new ArgumentError(`generator is a Generator, got ${describe(given)}`, { op });
+}
 
 /** Seeds the default generator. (torch.manual_seed) */
 export function manualSeed(seed: number): Generator {
@@ -98,12 +104,17 @@ function draw(
   const dtype = options.dtype ?? fallback;
   dtypeInfo(dtype);
   const device = options.device === undefined ? defaultDevice() : canonicalDevice(options.device);
-  const generator = options.generator ?? defaultGenerator;
+  const generator = generatorOf(options.generator, name);
+  for (const n of [low, high]) {
+    if (typeof n !== 'number')
+      throw new ArgumentError(`bounds and moments are numbers, got ${describe(n)}`, { op: name });
+  }
   const y = randomKernel(kind, generator.seed, generator.take(sizeOf(shape)), low, high, shape, dtype, device);
   return options.requiresGrad ? requiresGrad_(y) : y;
 }
 
 function floats(options: RandomOptions, name: string): void {
+  checkOptions(options, name);
   if (options.dtype !== undefined && !isFloat(options.dtype))
     throw new DTypeError(`gives floats, not ${options.dtype}`, { op: name });
 }
@@ -120,19 +131,24 @@ export function randn(shape: Shape, options: RandomOptions & { mean?: number; st
 }
 /** Integers in [low, high); i32 unless said. (torch.randint) */
 export function randint(low: number, high: number, shape: Shape, options: RandomOptions = {}): Tensor {
+  checkOptions(options, 'randint');
   if (!Number.isInteger(low) || !Number.isInteger(high) || high <= low || high - low > 2 ** 32) {
-    throw new ArgumentError(`needs integers low < high, at most 2^32 apart, got ${low}, ${high}`, { op: 'randint' });
+    throw new ArgumentError(`needs integers low < high, at most 2^32 apart, got ${describe([low, high])}`, {
+      op: 'randint',
+    });
   }
   if (options.dtype === 'bool') throw new DTypeError('gives numbers, not bool', { op: 'randint' });
   return draw('integers', shape, low, high, options, 'i32', 'randint');
 }
 /** 1 with probability p, else 0; f32 unless said. (torch.bernoulli) */
 export function bernoulli(p: number, shape: Shape, options: RandomOptions = {}): Tensor {
-  if (!(p >= 0 && p <= 1)) throw new ArgumentError(`a probability lies in [0, 1], got ${p}`, { op: 'bernoulli' });
+  if (!(p >= 0 && p <= 1))
+    throw new ArgumentError(`a probability lies in [0, 1], got ${describe(p)}`, { op: 'bernoulli' });
   return draw('bernoulli', shape, p, 0, options, 'f32', 'bernoulli');
 }
 /** 0 to n - 1 in random order, i32 unless said. (torch.randperm) */
 export function randperm(n: number, options: RandomOptions = {}): Tensor {
+  checkOptions(options, 'randperm');
   if (options.dtype !== undefined && !isInteger(options.dtype))
     throw new DTypeError(`gives integers, not ${options.dtype}`, { op: 'randperm' });
   const keys = draw(
@@ -170,10 +186,12 @@ const dropoutKernel: (x: Tensor, seed: number, offset: number, p: number) => Ten
  */
 export function dropout(x: Tensor, p = 0.5, options: { training?: boolean; generator?: Generator } = {}): Tensor {
   asTensor(x, 'dropout');
-  if (!(p >= 0 && p <= 1)) throw new ArgumentError(`a probability lies in [0, 1], got ${p}`, { op: 'dropout' });
+  checkOptions(options, 'dropout');
+  if (!(p >= 0 && p <= 1))
+    throw new ArgumentError(`a probability lies in [0, 1], got ${describe(p)}`, { op: 'dropout' });
   if (!isFloat(x.dtype)) throw new DTypeError(`needs floats, got ${x.dtype}`, { op: 'dropout' });
   if (options.training === false || p === 0) return x;
   if (p === 1) return mul(x, zerosLike(x));
-  const generator = options.generator ?? defaultGenerator;
+  const generator = generatorOf(options.generator, 'dropout');
   return dropoutKernel(x, generator.seed, generator.take(x.size), p);
 }

@@ -2,7 +2,7 @@
 import { asTensor } from '../core/define.js';
 import type { DType, TypedArray } from '../core/dtype.js';
 import { dtypeInfo } from '../core/dtype.js';
-import { ArgumentError, ShapeError } from '../core/error.js';
+import { ArgumentError, ShapeError, describe } from '../core/error.js';
 import { bf16ToFloat, f16ToFloat } from '../core/half.js';
 import { show } from '../core/layout.js';
 import { noGrad } from '../core/scope.js';
@@ -45,7 +45,7 @@ export function dataSync(x: Tensor, as: 'i64'): BigInt64Array;
 export function dataSync(x: Tensor, as?: 'i64'): DataArray | BigInt64Array {
   const data = raw(x, 'data');
   if (as !== undefined && as !== 'i64')
-    throw new ArgumentError(`data() takes nothing or 'i64', not ${String(as)}`, { op: 'data' });
+    throw new ArgumentError(`data() takes nothing or 'i64', not ${describe(as)}`, { op: 'data' });
   return as === 'i64' ? bigints(data, x.dtype) : numbers(data, x.dtype);
 }
 

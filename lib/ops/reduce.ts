@@ -1,7 +1,7 @@
 /** Reductions. `dim` is one dim, a list, or absent for all; `{ keepDim: true }` leaves them with size 1. */
 import { asTensor, op } from '../core/define.js';
 import { isFloat, sumType } from '../core/dtype.js';
-import { ArgumentError, DTypeError, ShapeError } from '../core/error.js';
+import { DTypeError, ShapeError, checkOptions } from '../core/error.js';
 import { type Shape, show } from '../core/layout.js';
 import { handOver, type Tensor } from '../core/tensor.js';
 import { add, cast, div, eq, exp, isinf, log, mul, ne, sqrt, sub, where, abs, pow, square } from './elementwise.js';
@@ -18,9 +18,7 @@ export type Dims = number | readonly number[] | null;
 const kept = (x: Tensor, dims: readonly number[]): Shape => x.shape.map((n, i) => (dims.includes(i) ? 1 : n));
 
 function finish(y: Tensor, x: Tensor, dims: readonly number[], options: KeepDim | undefined, name: string): Tensor {
-  if (options !== undefined && (typeof options !== 'object' || options === null)) {
-    throw new ArgumentError(`options are an object, as { keepDim: true }, got ${String(options)}`, { op: name });
-  }
+  if (options !== undefined) checkOptions(options, name);
   if (options?.keepDim) return y;
   const cut = x.shape.filter((_, i) => !dims.includes(i));
   return handOver(y, reshape(y, cut));
@@ -199,6 +197,7 @@ const varianceKernel = op('variance', {
 /** The variance of floats, unbiased unless `correction: 0`. (torch.var) */
 export function variance(x: Tensor, dim?: Dims, options: VarianceOptions = {}): Tensor {
   asTensor(x, 'variance');
+  checkOptions(options, 'variance');
   if (!isFloat(x.dtype))
     throw new DTypeError(`needs floats, got ${x.dtype}: convert with .to('f32')`, { op: 'variance' });
   const dims = wrapDims(dim, x, 'variance');
@@ -229,6 +228,7 @@ const logsumexpOp = op('logsumexp', {
 /** The p-norm of all elements or along dims; p = 2 unless said; Infinity gives the largest magnitude. (torch.linalg.vector_norm) */
 export function norm(x: Tensor, dim?: Dims, options: KeepDim & { p?: number } = {}): Tensor {
   asTensor(x, 'norm');
+  checkOptions(options, 'norm');
   const p = options.p ?? 2;
   if (p === 2) return sqrt(sum(square(x), dim, options));
   if (p === 1) return sum(abs(x), dim, options);

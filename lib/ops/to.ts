@@ -2,7 +2,7 @@
 import { asTensor } from '../core/define.js';
 import { canonicalDevice, isDevice } from '../core/device.js';
 import { type DType, isDType } from '../core/dtype.js';
-import { ArgumentError } from '../core/error.js';
+import { ArgumentError, describe } from '../core/error.js';
 import { layoutOf } from '../core/layout.js';
 import type { Tensor } from '../core/tensor.js';
 import { cast } from './elementwise.js';
@@ -17,7 +17,7 @@ export function to(x: Tensor, target: DType | string | { dtype?: DType; device?:
   if (typeof target === 'object' && target !== null) ({ dtype, device } = target);
   else if (isDType(target)) dtype = target;
   else if (isDevice(target)) device = target;
-  else throw new ArgumentError(`neither a dtype nor a device: ${String(target)}`, { op: 'to' });
+  else throw new ArgumentError(`neither a dtype nor a device: ${describe(target)}`, { op: 'to' });
   const moved =
     device === undefined || canonicalDevice(device) === x.device
       ? x

@@ -1,7 +1,7 @@
 /** Views: other shapes over the same memory. Dims may be negative, counting from the end. */
 import { apply } from '../core/apply.js';
 import { asTensor, lookup, op, view } from '../core/define.js';
-import { ArgumentError, IndexError, ShapeError } from '../core/error.js';
+import { ArgumentError, describe, IndexError, ShapeError } from '../core/error.js';
 import {
   broadcastTwo,
   contiguousStrides,
@@ -22,7 +22,7 @@ export function wrapDim(dim: number, x: Tensor, name: string, extra = 0): number
   const ndim = x.ndim + extra;
   const range = Math.max(ndim, 1);
   if (!Number.isInteger(dim) || dim < -range || dim >= range) {
-    throw new IndexError(`dim ${String(dim)} is out of range for ${show(x.shape)}`, { op: name });
+    throw new IndexError(`dim ${describe(dim)} is out of range for ${show(x.shape)}`, { op: name });
   }
   return dim < 0 ? dim + range : dim;
 }
@@ -30,19 +30,19 @@ export function wrapDim(dim: number, x: Tensor, name: string, extra = 0): number
 /** A list of distinct dims in [0, ndim); null or undefined means all. */
 export function wrapDims(dims: number | readonly number[] | null | undefined, x: Tensor, name: string): number[] {
   if (dims === null || dims === undefined) return Array.from(x.shape, (_, i) => i);
-  const list = (typeof dims === 'number' ? [dims] : dims).map((dim) => wrapDim(dim, x, name));
+  if (typeof dims !== 'number' && !Array.isArray(dims)) {
+    throw new ArgumentError(`a dim or a list of dims, got ${describe(dims)}`, { op: name });
+  }
+  const list = (typeof dims === 'number' ? [dims] : (dims as readonly number[])).map((dim) => wrapDim(dim, x, name));
   if (new Set(list).size !== list.length) throw new ArgumentError(`dims [${list.join()}] repeat`, { op: name });
   return list;
 }
 
 export function checkShape(shape: unknown, name: string): asserts shape is Shape {
   if (!Array.isArray(shape) || !shape.every((n) => Number.isInteger(n))) {
-    throw new ArgumentError(
-      `a shape is an array of integers, got ${typeof shape === 'object' ? JSON.stringify(shape) : String(shape)}`,
-      {
-        op: name,
-      },
-    );
+    throw new ArgumentError(`a shape is an array of integers, got ${describe(shape)}`, {
+      op: name,
+    });
   }
 }
 
@@ -117,6 +117,7 @@ export function flatten(x: Tensor, start = 0, end = -1): Tensor {
 /** One dim as several; one size may be -1. (torch.unflatten) */
 export function unflatten(x: Tensor, dim: number, sizes: Shape): Tensor {
   asTensor(x, 'unflatten');
+  checkShape(sizes, 'unflatten');
   const d = wrapDim(dim, x, 'unflatten');
   const rest = sizeOf(sizes.filter((n) => n !== -1));
   return reshape(x, [
@@ -175,7 +176,7 @@ export function permute(x: Tensor, dims: readonly number[]): Tensor {
   asTensor(x, 'permute');
   const order = wrapDims(dims, x, 'permute');
   if (order.length !== x.ndim)
-    throw new ShapeError(`[${dims.join()}] does not order the ${x.ndim} dims of ${show(x.shape)}`, { op: 'permute' });
+    throw new ShapeError(`${describe(dims)} does not order the ${x.ndim} dims of ${show(x.shape)}`, { op: 'permute' });
   return permuteView(x, order);
 }
 
@@ -282,10 +283,10 @@ export function slice(x: Tensor, dim: number, start: number, end: number, step =
     ['step', step],
   ] as const) {
     if (!Number.isInteger(value) && !(what === 'end' && value === Number.POSITIVE_INFINITY)) {
-      throw new ArgumentError(`${what} is an integer, got ${String(value)}`, { op: 'slice' });
+      throw new ArgumentError(`${what} is an integer, got ${describe(value)}`, { op: 'slice' });
     }
   }
-  if (step < 1) throw new ArgumentError(`step is at least 1, got ${step}; flip() reverses`, { op: 'slice' });
+  if (step < 1) throw new ArgumentError(`step is at least 1, got ${describe(step)}; flip() reverses`, { op: 'slice' });
   const clip = (i: number) => Math.min(Math.max(i < 0 ? i + n : i, 0), n);
   const from = clip(start);
   const length = Math.max(0, Math.ceil((clip(end) - from) / step));
@@ -297,6 +298,9 @@ export function narrow(x: Tensor, dim: number, start: number, length: number): T
   asTensor(x, 'narrow');
   const d = wrapDim(dim, x, 'narrow');
   const n = x.shape[d]!;
+  if (!Number.isInteger(start) || !Number.isInteger(length)) {
+    throw new ArgumentError(`start and length are integers, got ${describe([start, length])}`, { op: 'narrow' });
+  }
   const from = start < 0 ? start + n : start;
   if (!(from >= 0 && length >= 0 && from + length <= n)) {
     throw new IndexError(`elements ${start} to ${start + length} of a dim of size ${n}`, { op: 'narrow' });
@@ -311,7 +315,7 @@ export function select(x: Tensor, dim: number, index: number): Tensor {
   const n = x.shape[d];
   if (n === undefined) throw new IndexError('a 0-d tensor has no dim to index', { op: 'select' });
   if (!Number.isInteger(index) || index < -n || index >= n) {
-    throw new IndexError(`index ${String(index)} is out of range for dim ${d} of size ${n}`, { op: 'select' });
+    throw new IndexError(`index ${describe(index)} is out of range for dim ${d} of size ${n}`, { op: 'select' });
   }
   const at = index < 0 ? index + n : index;
   const part = sliceView(x, d, at, 1, 1);
@@ -326,9 +330,10 @@ export function split(x: Tensor, size: number | readonly number[], dim = 0): Ten
   let sizes: readonly number[];
   if (typeof size === 'number') {
     if (!Number.isInteger(size) || size < 1)
-      throw new ArgumentError(`size is at least 1, got ${size}`, { op: 'split' });
+      throw new ArgumentError(`size is at least 1, got ${describe(size)}`, { op: 'split' });
     sizes = Array.from({ length: Math.max(1, Math.ceil(n / size)) }, (_, i) => Math.min(size, n - i * size));
   } else {
+    checkShape(size, 'split');
     sizes = size;
     const total = sizes.reduce((a, b) => a + b, 0);
     if (total !== n)
@@ -346,7 +351,7 @@ export function split(x: Tensor, size: number | readonly number[], dim = 0): Ten
 export function chunk(x: Tensor, chunks: number, dim = 0): Tensor[] {
   asTensor(x, 'chunk');
   if (!Number.isInteger(chunks) || chunks < 1)
-    throw new ArgumentError(`chunks is at least 1, got ${chunks}`, { op: 'chunk' });
+    throw new ArgumentError(`chunks is at least 1, got ${describe(chunks)}`, { op: 'chunk' });
   const d = wrapDim(dim, x, 'chunk');
   return split(x, Math.max(1, Math.ceil(x.shape[d]! / chunks)), d);
 }

@@ -150,7 +150,7 @@ Status make_scatter(CpuPlan& plan, const Layout& index, bool add) {
   if (!s) return kOutOfMemory;
   if (!s->fill.make(x, out)) return kInvalid;
   for (int d = 0; d < x.ndim; ++d) {
-    if (index.strides[d] != 0) s->check.push(index.shape[d], index.strides[d]);
+    if (index.strides[d] != 0 || index.shape[d] == 0) s->check.push(index.shape[d], index.strides[d]);
     if (d != dim) s->slices.push(index.shape[d], out.strides[d], index.strides[d], src.strides[d]);
   }
   s->check.finish(kStage);
@@ -334,10 +334,10 @@ Status run_cat(const CpuPlan& plan, const Args& args) {
   const Cat& s = state_of<Cat>(plan);
   parallel(s.units, s.grain, [&](int64_t begin, int64_t end) {
     int i = 0;
-    while (s.parts[i].first + s.parts[i].copy.units <= begin) ++i;
+    while (s.parts[i].first + s.parts[i].copy.units() <= begin) ++i;
     for (int64_t u = begin; u < end; ++i) {
       const Cat::Part& part = s.parts[i];
-      const int64_t stop = least(end, part.first + part.copy.units);
+      const int64_t stop = least(end, part.first + part.copy.units());
       copy_units(part.copy, static_cast<T*>(args.out[0]) + part.place, static_cast<const T*>(args.in[i]),
                  u - part.first, stop - part.first);
       u = stop;
@@ -362,10 +362,10 @@ Status make_cat(CpuPlan& plan) {
     for (int d = 0; d < x.ndim; ++d)
       if (d != dim && x.shape[d] != out.shape[d]) return kInvalid;
     Cat::Part& part = s->parts[i];
-    make_copy(part.copy, x, out);
+    part.copy.make(x, out);
     part.first = s->units;
     part.place = place * stride_at(out, dim);
-    s->units += part.copy.units;
+    s->units += part.copy.units();
     place += size_at(x, dim);
     elements += count_of(x);
   }

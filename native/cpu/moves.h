@@ -120,22 +120,31 @@ void add_row(S* __restrict out, int64_t so, const S* __restrict src, int64_t ss,
   for (; i < n; ++i) out[i * so] = sum_of(out[i * so], src[i * ss]);
 }
 
-// ---- copying: (out, x); whole runs where both are dense
+// ---- copying (out, x): runs where both are dense, tiles where each is dense in another dim
 
-using Copy = Nest<2>;
-constexpr int64_t kRun = 1 << 15;
+constexpr int64_t kRun = 1 << 15, kTile = 64, kLine = 16;
 
-void make_copy(Copy& copy, const Layout& shape, const Layout& out) {
-  for (int d = 0; d < shape.ndim; ++d) copy.push(shape.shape[d], out.strides[d], shape.strides[d]);
-  copy.finish(kRun);
-  // Rows that jump about in x go in short blocks, the dim that is dense in x running over them: a transpose through L1.
-  if (copy.step[1] < 2 || copy.step[0] != 1) return;
-  for (int i = copy.ndim - 1; i >= 0; --i) {
-    if (copy.stride[i][1] != 1) continue;
-    for (; i < copy.ndim - 1; ++i) copy.swap(i, i + 1);
-    return copy.set_block(64);
+struct Copy {
+  Nest<2> nest;
+  int64_t across, across_step[2];  // a dim that forms tiles with the row; its size is 0 without tiles
+
+  void make(const Layout& shape, const Layout& out) {
+    for (int d = 0; d < shape.ndim; ++d) nest.push(shape.shape[d], out.strides[d], shape.strides[d]);
+    nest.finish(kRun);
+    across = 0;
+    if (nest.units == 0 || nest.step[0] != 1 || nest.step[1] < 2) return;
+    for (int i = nest.ndim - 1; i >= 0; --i) {
+      if (nest.stride[i][1] != 1) continue;
+      if (nest.size[i] > nest.row) nest.swap_row(i);
+      across = nest.size[i];
+      for (int k = 0; k < 2; ++k) across_step[k] = nest.stride[i][k];
+      nest.drop(i);
+      return nest.set_block(kTile);
+    }
   }
-}
+  int64_t units() const { return nest.units; }
+  int64_t grain(int64_t work) const { return nest.grain(work, most<int64_t>(1, across)); }
+};
 
 template <class T>
 void copy_row(T* out, int64_t so, const T* x, int64_t sx, int64_t n) {
@@ -151,10 +160,37 @@ void copy_row(T* out, int64_t so, const T* x, int64_t sx, int64_t n) {
   }
 }
 
+// out[i * so + j] = x[j * sx + i], i < rows, j < columns; by lines of x.
+template <class T>
+void transpose(T* out, int64_t so, const T* x, int64_t sx, int64_t rows, int64_t columns) {
+  T tile[kTile][kLine];
+  for (int64_t j0 = 0; j0 < columns; j0 += kTile) {
+    const int64_t width = least(kTile, columns - j0);
+    for (int64_t i0 = 0; i0 < rows; i0 += kLine) {
+      const int64_t height = least(kLine, rows - i0);
+      const T* from = x + j0 * sx + i0;
+      if (height == kLine) {
+        for (int64_t j = 0; j < width; ++j) __builtin_memcpy(tile[j], from + j * sx, sizeof tile[j]);
+      } else {
+        for (int64_t j = 0; j < width; ++j) __builtin_memcpy(tile[j], from + j * sx, height * sizeof(T));
+      }
+      for (int64_t i = 0; i < height; ++i)
+        for (int64_t j = 0; j < width; ++j) out[(i0 + i) * so + j0 + j] = tile[j][i];
+    }
+  }
+}
+
 template <class T>
 void copy_units(const Copy& copy, T* out, const T* x, int64_t begin, int64_t end) {
-  copy.each(begin, end,
-            [&](const int64_t* at, int64_t n) { copy_row(out + at[0], copy.step[0], x + at[1], copy.step[1], n); });
+  const int64_t *step = copy.nest.step, *across = copy.across_step;
+  copy.nest.each(begin, end, [&](const int64_t* at, int64_t n) {
+    if (!copy.across)
+      copy_row(out + at[0], step[0], x + at[1], step[1], n);
+    else if (step[1] == 1)
+      transpose(out + at[0], step[0], x + at[1], across[1], n, copy.across);
+    else
+      transpose(out + at[0], across[0], x + at[1], step[1], copy.across, n);
+  });
 }
 
 // What a writer into a copy of x starts with: nothing when it writes in place.
@@ -169,14 +205,14 @@ struct Fill {
       if (x.shape[d] != out.shape[d]) return false;
       same &= x.shape[d] == 1 || x.strides[d] == out.strides[d];
     }
-    make_copy(copy, x, out);
+    copy.make(x, out);
     return true;
   }
   bool in_place(const Args& args) const { return same && args.in[0] == args.out[0]; }
   template <class T>
   void run(const Args& args) const {
     if (in_place(args)) return;
-    parallel(copy.units, copy.grain(kWork), [&](int64_t begin, int64_t end) {
+    parallel(copy.units(), copy.grain(kWork), [&](int64_t begin, int64_t end) {
       copy_units(copy, static_cast<T*>(args.out[0]), static_cast<const T*>(args.in[0]), begin, end);
     });
   }

@@ -47,17 +47,25 @@ struct Nest {
       }
     }
     ndim = ndim ? last + 1 : 0;
-    if (ndim && size[ndim - 1] < short_row)
-      for (int i = 0; i < ndim - 1; ++i)
-        if (size[i] > size[ndim - 1]) swap(i, ndim - 1);
     row = 1;
-    if (ndim--) {
-      row = size[ndim];
-      for (int k = 0; k < K; ++k) step[k] = stride[ndim][k];
-    } else {
-      ndim = 0;
-    }
+    if (ndim > 0) swap_row(--ndim);
+    if (row < short_row)
+      for (int i = 0; i < ndim; ++i)
+        if (size[i] > row) swap_row(i);
     set_block(max_block);
+  }
+
+  void swap_row(int i) {
+    const int64_t n = size[i];
+    size[i] = row, row = n;
+    for (int k = 0; k < K; ++k) {
+      const int64_t s = stride[i][k];
+      stride[i][k] = step[k], step[k] = s;
+    }
+  }
+  void drop(int i) {
+    for (; i < ndim - 1; ++i) swap(i, i + 1);
+    --ndim;
   }
 
   void set_block(int64_t max_block) {

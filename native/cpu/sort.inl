@@ -8,6 +8,7 @@ namespace {
 constexpr int64_t kWork = 1 << 15;   // elements of a parallel chunk of rows
 constexpr int64_t kChunk = 1 << 16;  // elements of a parallel chunk of one row
 constexpr int64_t kFewRows = 16;     // fewer rows than this, when long, are sorted one after another by all threads
+constexpr int64_t kWide = 4096;      // items from which on digits of 11 bits are better than bytes
 constexpr int64_t kRanked = 64;      // items that are best sorted by counting, for each, the smaller ones
 
 // ---- keys and items
@@ -96,35 +97,65 @@ void rank_sort(const I* from, I* to, int64_t n) {
   }
 }
 
-// Least digit first. A pass counts the digits of each chunk of items, then moves the chunks' items to where they
-// belong; both in parallel. Where all items agree in a digit there is no pass. Uses scratch slot 2.
-template <class I>
-I* radix_sort(I* from, I* to, int64_t n, int bits) {
-  const int widest = n < 4096 ? 8 : 11, passes = (bits + widest - 1) / widest, width = (bits + passes - 1) / passes;
-  const int64_t chunk = most(kChunk, (n + 63) / 64), chunks = (n + chunk - 1) / chunk, digits = int64_t{1} << width;
-  uint32_t* counts = static_cast<uint32_t*>(scratch(2, chunks * digits * sizeof(uint32_t)));
+// Least digit first, bytes, all counted in one go.
+template <int bits, class I>
+I* radix_sort(I* from, I* to, int64_t n) {
+  constexpr int kPasses = bits / 8;
+  uint32_t place[kPasses][256] = {};
+  for (int64_t i = 0; i < n; ++i)
+    for (int p = 0; p < kPasses; ++p) ++place[p][from[i].key() >> 8 * p & 255];
+  for (int p = 0; p < kPasses; ++p) {
+    const auto digit = [=](I item) { return item.key() >> 8 * p & 255; };
+    if (place[p][digit(from[0])] == n) continue;
+    uint32_t total = 0;
+    for (uint32_t& d : place[p]) {
+      const uint32_t count = d;
+      d = total;
+      total += count;
+    }
+    for (int64_t i = 0; i < n; ++i) to[place[p][digit(from[i])]++] = from[i];
+    I* swap = from;
+    from = to, to = swap;
+  }
+  return from;
+}
+
+// The same for many items, in parallel and by wider digits. A pass counts the digits of each chunk of items, then moves
+// the chunks' items to where they belong; both in parallel. Where all items agree in a digit there is no pass. Uses
+// scratch slot 2.
+template <int bits, class I>
+I* parallel_radix_sort(I* from, I* to, int64_t n) {
+  constexpr int kPasses = (bits + 10) / 11, kWidth = (bits + kPasses - 1) / kPasses;
+  constexpr int64_t kDigits = int64_t{1} << kWidth;
+  const int64_t chunk = most(kChunk, (n + 63) / 64), chunks = (n + chunk - 1) / chunk;
+  uint32_t* counts = static_cast<uint32_t*>(scratch(2, chunks * kDigits * sizeof(uint32_t)));
   if (!counts) return nullptr;
-  for (int shift = 0; shift < bits; shift += width) {
-    const auto digit = [=](I item) { return item.key() >> shift & (digits - 1); };
+  for (int shift = 0; shift < bits; shift += kWidth) {
+    const auto digit = [=](I item) { return item.key() >> shift & (kDigits - 1); };
     parallel(n, chunk, [&](int64_t begin, int64_t end) {
-      uint32_t* count = counts + begin / chunk * digits;
-      __builtin_memset(count, 0, digits * sizeof(uint32_t));
+      uint32_t* count = counts + begin / chunk * kDigits;
+      __builtin_memset(count, 0, kDigits * sizeof(uint32_t));
       for (int64_t i = begin; i < end; ++i) ++count[digit(from[i])];
     });
+    uint32_t next[kDigits] = {};
+    for (int64_t c = 0; c < chunks; ++c)
+      for (int64_t d = 0; d < kDigits; ++d) next[d] += counts[c * kDigits + d];
+    if (next[digit(from[0])] == n) continue;
     uint32_t total = 0;
-    bool all_equal = false;
-    for (int64_t d = 0; d < digits; ++d) {
-      const uint32_t before = total;
-      for (int64_t c = 0; c < chunks; ++c) {
-        const uint32_t count = counts[c * digits + d];
-        counts[c * digits + d] = total;
-        total += count;
-      }
-      all_equal |= total - before == n;
+    for (int64_t d = 0; d < kDigits; ++d) {
+      const uint32_t count = next[d];
+      next[d] = total;
+      total += count;
     }
-    if (all_equal) continue;
+    for (int64_t c = 0; c < chunks; ++c) {
+      for (int64_t d = 0; d < kDigits; ++d) {
+        const uint32_t count = counts[c * kDigits + d];
+        counts[c * kDigits + d] = next[d];
+        next[d] += count;
+      }
+    }
     parallel(n, chunk, [&](int64_t begin, int64_t end) {
-      uint32_t* place = counts + begin / chunk * digits;
+      uint32_t* place = counts + begin / chunk * kDigits;
       for (int64_t i = begin; i < end; ++i) to[place[digit(from[i])]++] = from[i];
     });
     I* swap = from;
@@ -134,9 +165,10 @@ I* radix_sort(I* from, I* to, int64_t n, int bits) {
 }
 
 // Sorts items that are in order of place; the result is in one of the two buffers. Null when out of memory.
-template <class I>
-I* sort_items(I* items, I* spare, int64_t n, int bits) {
-  if (n > kRanked) return radix_sort(items, spare, n, bits);
+template <int bits, class I>
+I* sort_items(I* items, I* spare, int64_t n) {
+  if (n >= kWide) return parallel_radix_sort<bits>(items, spare, n);
+  if (n > kRanked) return radix_sort<bits>(items, spare, n);
   rank_sort(items, spare, n);
   return spare;
 }
@@ -150,6 +182,14 @@ struct Sorting {
   bool descending;
 };
 
+template <class F>
+BRASA_INLINE void in_chunks(int64_t n, const F& body) {
+  if (n <= kChunk)
+    body(0, n);
+  else
+    parallel(n, kChunk, body);
+}
+
 template <class O>
 Status sort_row(const Sorting& s, const typename O::Bits* x, typename O::Bits* values, int32_t* indices) {
   using Key = typename O::Key;
@@ -159,7 +199,7 @@ Status sort_row(const Sorting& s, const typename O::Bits* x, typename O::Bits* v
   if (!items || !spare) return kOutOfMemory;
   const Key flip = s.descending ? O::kAll : 0;
   int inexact = 0;
-  parallel(s.n, kChunk, [&](int64_t begin, int64_t end) {
+  in_chunks(s.n, [&](int64_t begin, int64_t end) {
     Key exact = ~Key(0);
     const auto fill = [&](int64_t step) {
       for (int64_t i = begin; i < end; ++i) items[i] = I::of(O::key(x[i * step], exact) ^ flip, i);
@@ -167,9 +207,9 @@ Status sort_row(const Sorting& s, const typename O::Bits* x, typename O::Bits* v
     s.step[0] == 1 ? fill(1) : fill(s.step[0]);
     if (!exact) __atomic_store_n(&inexact, 1, __ATOMIC_RELAXED);
   });
-  const I* sorted = sort_items(items, spare, s.n, O::kBits);
+  const I* sorted = sort_items<O::kBits>(items, spare, s.n);
   if (!sorted) return kOutOfMemory;
-  parallel(s.k, kChunk, [&](int64_t begin, int64_t end) {
+  in_chunks(s.k, [&](int64_t begin, int64_t end) {
     const auto write = [&](int64_t value_step, int64_t index_step) {
       for (int64_t i = begin; i < end; ++i) {
         values[i * value_step] = inexact ? x[sorted[i].index() * s.step[0]] : O::element(sorted[i].key() ^ flip);
@@ -183,7 +223,7 @@ Status sort_row(const Sorting& s, const typename O::Bits* x, typename O::Bits* v
 
 // ---- topk
 
-constexpr int64_t kScan = 64;
+constexpr int64_t kScan = 16;
 
 // The k first items of x[begin..end), sorted: candidates gather in a buffer, and each time it is full its k first are
 // kept and what does not come before the last of them is passed over. Uses scratch slots 0 to 2; null when out of
@@ -193,14 +233,14 @@ const Item<typename O::Key>* first_items(const typename O::Bits* x, int64_t step
                                          typename O::Key flip) {
   using Key = typename O::Key;
   using I = Item<Key>;
-  const int64_t full = most(kRanked, 2 * k);
-  I* items = static_cast<I*>(scratch(0, (full + kScan) * sizeof(I)));
-  I* spare = static_cast<I*>(scratch(1, (full + kScan) * sizeof(I)));
+  const int64_t full = most(kRanked, 2 * k + kScan);
+  I* items = static_cast<I*>(scratch(0, full * sizeof(I)));
+  I* spare = static_cast<I*>(scratch(1, full * sizeof(I)));
   if (!items || !spare) return nullptr;
   int64_t count = 0;
   Key bound = ~Key(0), unused = 0;  // the greatest key that still matters
   const auto keep_first = [&] {
-    I* sorted = sort_items(items, spare, count, O::kBits);
+    I* sorted = sort_items<O::kBits>(items, spare, count);
     if (sorted == spare) spare = items;
     items = sorted;
     count = least(count, k);
@@ -220,7 +260,7 @@ const Item<typename O::Key>* first_items(const typename O::Bits* x, int64_t step
       items[count] = I::of(keys[j], i + j);
       count += keys[j] <= bound;
     }
-    if (count < full) continue;
+    if (count + kScan <= full) continue;
     keep_first();
     if (!items) return nullptr;
     const Key last = items[k - 1].key();
@@ -252,7 +292,7 @@ Status topk_row(const Sorting& s, const typename O::Bits* x, typename O::Bits* v
     });
     const int64_t count = (chunks - 1) * s.k + least(s.k, s.n - (chunks - 1) * chunk);
     I* spare = static_cast<I*>(scratch(0, count * sizeof(I)));
-    sorted = failed || !spare ? nullptr : sort_items(items, spare, count, O::kBits);
+    sorted = failed || !spare ? nullptr : sort_items<O::kBits>(items, spare, count);
   }
   if (!sorted) return kOutOfMemory;
   for (int64_t j = 0; j < s.k; ++j) {

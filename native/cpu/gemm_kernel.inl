@@ -30,12 +30,13 @@ template <class T>
 constexpr int NR = NV* int(BRASA_SIMD_BYTES / sizeof(T));
 
 // A task's A block (MC x KC) stays in L2 (512K and more) while B panels stream past it, each fetched during the one
-// before; an A panel stays in L1 only for its turn. Long K-blocks, because C is read and written once in each.
+// before; an A panel stays in L1 only for its turn. Long K-blocks, because C is read and written once in each; wide
+// tiles, so that a task can pack its A block itself, into L2.
 template <class T>
 constexpr int KC = 2048 / sizeof(T);
 constexpr int MC = MR * (128 / MR);
 template <class T>
-constexpr int NC = NR<T>*(2048 / int(sizeof(T)) / NR<T>);
+constexpr int NC = NR<T>*(16384 / int(sizeof(T)) / NR<T>);
 
 constexpr int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 constexpr int64_t round_up(int64_t a, int64_t b) { return ceil_div(a, b) * b; }
@@ -98,13 +99,7 @@ template <class T, int R, int V, bool Direct>
 void micro_kernel(int64_t k, const Step<T>& s, T* c, int64_t ldc, bool accumulate) {
   using S = Simd<T>;
   typename S::Reg acc[R][V];
-  unroll<R>([&](auto i) {
-    unroll<V>([&](auto j) {
-      __builtin_prefetch(c + i * ldc + j * S::N, 1,
-                         2);  // into L2: in L1 rows of C a power of two apart evict one another
-      acc[i][j] = typename S::Reg{};
-    });
-  });
+  unroll<R>([&](auto i) { unroll<V>([&](auto j) { acc[i][j] = typename S::Reg{}; }); });
   const T* a = s.a;
   const T* b = s.b;
   const int64_t a_row = Direct ? s.a_row : 1, a_k = Direct ? s.a_k : MR, b_k = Direct ? s.b_k : NR<T>;
@@ -118,9 +113,17 @@ void micro_kernel(int64_t k, const Step<T>& s, T* c, int64_t ldc, bool accumulat
     a += a_k;
     b += b_k;
   };
+  // Towards the end C's rows are fetched, one each 4 steps: all at once they would hold up the loads. (A few more than
+  // there are, so that the last is in time.) Into L2: in L1 rows a power of two apart evict one another.
   const char* next = reinterpret_cast<const char*>(s.next);
+  const T* row = c;
+  int64_t before = k / 4 - (R + 4);
   for (; k >= 4; k -= 4) {
     if (!Direct) __builtin_prefetch(next, 0, 2), next += 64;
+    if (--before < 0) {
+      unroll<V>([&](auto j) { __builtin_prefetch(row + j * S::N, 1, 2); });
+      row += ldc;
+    }
     unroll<4>([&](auto) { step(); });
   }
   for (; k > 0; --k) step();
@@ -230,7 +233,7 @@ void pack_panel(const S* src, int64_t lane_stride, int64_t k_stride, int64_t lan
         r[i] = typename Simd<T>::Reg{};
         if (i < W && i < lanes) {
           const S* const from = src + i * lane_stride + kk;
-          __builtin_prefetch(from + 256 / sizeof(S));
+          __builtin_prefetch(from + 1024 / sizeof(S), 0, 2);
           r[i] = (typename Simd<T>::Reg)load_as<T>(from).v;
         }
       });

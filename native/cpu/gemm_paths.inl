@@ -18,7 +18,7 @@ struct Operands {
 };
 
 constexpr int64_t kFewRows = 2 * MR;       // rows of A that B streams past
-constexpr int64_t kSmall = 64;             // direct: the operands lie in L1 and L2
+constexpr int64_t kSmall = 128;            // direct: the operands lie in L1 and L2
 constexpr int64_t kChunk = 256 << 10;      // multiply-adds that are worth a chunk of their own, about 5 us
 constexpr int64_t kLarge = 64 << 20;       // multiply-adds that are worth both threads
 constexpr int64_t kDeep = 4096;            // steps of K packed at once
@@ -260,7 +260,7 @@ Status packed_into(const Shape& s, const S* a, const S* b, const S* c, O* y, int
   // One block of y: rows i0.., columns j0.., steps k0.. of K.
   const auto block = [&](int64_t i0, int64_t m, int64_t j0, int64_t n, int64_t k0, int64_t k) {
     const int64_t a_panels = own_a ? 0 : ceil_div(m, MR), b_panels = own_b || i0 > 0 ? 0 : ceil_div(n, NR<T>);
-    parallel(a_panels + b_panels, ceil_div(kChunk / 8, k * MR + 1) + 7, [&](int64_t begin, int64_t end) {
+    parallel(a_panels + b_panels, ceil_div(kChunk / 8, k * MR + 1), [&](int64_t begin, int64_t end) {
       const int64_t b0 = least(begin, b_panels), b1 = least(end, b_panels), a0 = begin - b0, a1 = end - b1;
       if (b0 < b1)
         pack_panels<NR<T>>(b + k0 * s.b_k + (j0 + b0 * NR<T>)*s.b_col, s.b_col, s.b_k,

@@ -31,9 +31,11 @@ static void keep(Vec v) {
 
 // Independent chains hide the latency: 4 cycles on 2 units need 8.
 constexpr int kChains = 12;
+// Unknown to the compiler, which would drop a chain that it can see to stand still.
+static volatile float factor = 0.9999f, term = 1e-3f;
 
 static void fma(long n) {
-  const Vec a = Vec{} + 0.9999f, b = Vec{} + 1e-3f;
+  const Vec a = Vec{} + factor, b = Vec{} + term;
   Vec c[kChains];
   for (int k = 0; k < kChains; k++) c[k] = Vec{} + float(k);
   for (long i = 0; i < n; i++) {

@@ -114,13 +114,16 @@ Status run_scatter(const CpuPlan& plan, const Args& args) {
         __atomic_store_n(&failed, 1, __ATOMIC_RELAXED);
         return;
       }
-      for (int64_t j = 0; j < n; ++j) {
-        T& place = out[to + stage.offset[j]];
-        if constexpr (add)
-          place = sum_of(place, src[from + j * step]);
-        else
-          place = src[from + j * step];
-      }
+      T* row = out + to;
+      const T* given = src + from;
+      const int64_t* offset = stage.offset;
+      const auto put = [&](int64_t stride) {
+        for (int64_t j = 0; j < n; ++j) {
+          T& place = row[offset[j]];
+          place = add ? sum_of(place, given[j * stride]) : given[j * stride];
+        }
+      };
+      step == 1 ? put(1) : put(step);
     };
     slices.each(begin, end, [&](const int64_t* at, int64_t n) {
       if (s.along) {

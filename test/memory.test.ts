@@ -2,7 +2,21 @@ import { execFileSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { Worker } from 'node:worker_threads';
 import { describe, expect, test } from 'vitest';
-import { collectGarbage, DisposedError, memoryStats, noGrad, ones, randn, scope, tensor, zeros } from '../lib/index.js';
+import {
+  collectGarbage,
+  DisposedError,
+  memoryStats,
+  noGrad,
+  ones,
+  op,
+  randn,
+  registerHook,
+  scope,
+  type Tensor,
+  tensor,
+  zeros,
+} from '../lib/index.js';
+import { SGD } from '../lib/optim/index.js';
 
 const fixture = (name: string) => fileURLToPath(new URL(`fixtures/${name}`, import.meta.url));
 const live = () => memoryStats().liveBytes;
@@ -122,4 +136,48 @@ test('two worker threads train at once, to the results of one alone', async () =
   expect(a).toBeLessThan(1.2);
   expect(await run(1)).toBe(a);
   expect(await run(2)).toBe(b);
+});
+
+describe('gradients', () => {
+  const N = 1 << 16;
+  const bytes = 4 * N;
+
+  test('backward frees each gradient when it was used, and zeroGrad those of the parameters', () => {
+    const x = randn([N]).requiresGrad_();
+    const loss = x.mul(2).exp().neg().tanh().sum();
+    const before = live();
+    loss.backward();
+    expect(live() - before).toBeLessThan(1.5 * bytes); // of a chain of 5, x.grad alone
+    const accumulated = live();
+    x.mul(3).sum().backward();
+    expect(live() - accumulated).toBeLessThan(1.5 * bytes); // the result of mul
+    new SGD([x], { lr: 1 }).zeroGrad();
+    expect(live()).toBeLessThan(accumulated + 0.5 * bytes);
+  });
+
+  test('what the user was given stays: grad, hooks, gradients of user ops', () => {
+    const kept: Tensor[] = [];
+    const double = op('double', {
+      args: (x: Tensor) => ({ inputs: [x] }),
+      decompose: ([x]) => x!.mul(2),
+      grad: (g) => {
+        const mine = g.mul(2);
+        kept.push(g, mine);
+        return [mine];
+      },
+    });
+    const x = ones([N]).requiresGrad_();
+    const y = double(x.mul(3));
+    kept.length = 0; // the rule was run on tensors without values, to see what it saves
+    const z = y.mul(5);
+    registerHook(y, (g) => void kept.push(g));
+    z.sum().backward();
+    kept.push(x.grad!);
+    const optimizer = new SGD([x], { lr: 1 });
+    optimizer.zeroGrad();
+    expect(x.grad).toBe(null);
+    double(x).sum().backward();
+    optimizer.zeroGrad();
+    expect(kept.map((g) => g.at(0).item())).toEqual([5, 5, 10, 30, 1, 2]);
+  });
 });

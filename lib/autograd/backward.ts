@@ -1,10 +1,21 @@
 /** Backward: an interpreter over tape records. It knows no op; what it needs itself (add, sum to a shape, cast) it looks up by name. */
-import { apply } from '../core/apply.js';
+import { apply, applyInto } from '../core/apply.js';
 import { asTensor, type InputGrad, lookup, type Op } from '../core/define.js';
-import { ArgumentError, checkOptions, GradError, ShapeError } from '../core/error.js';
+import { ArgumentError, checkOptions, describe, GradError, ShapeError } from '../core/error.js';
 import { type Layout, layoutOf, sameShape, show } from '../core/layout.js';
-import { type Node, recording, type Saved } from '../core/tape.js';
-import { abstract, isAbstract, pin, storageMark, Tensor } from '../core/tensor.js';
+import { NO_PARAMS, type Node, recording, type Saved } from '../core/tape.js';
+import {
+  abstract,
+  freeStorage,
+  isAbstract,
+  pin,
+  SEEN,
+  seen,
+  type Storage,
+  storageMark,
+  swapScope,
+  Tensor,
+} from '../core/tensor.js';
 
 type Rule = (g: unknown, inputs: unknown, y: unknown, params: unknown) => Tensor | readonly InputGrad[];
 
@@ -15,7 +26,7 @@ export interface BackwardOptions {
   createGraph?: boolean;
 }
 
-/** Runs backward from `roots` with gradients `seeds`; `sink` gets what reaches each leaf or wanted output. */
+/** Runs backward from `roots` with gradients `seeds`; `sink` gets what reaches each record and answers whether it keeps it. */
 export function runBackward(
   roots: readonly Tensor[],
   seeds: readonly Tensor[],
@@ -27,20 +38,22 @@ export function runBackward(
   const order = reachable(roots.map((root) => root.node!));
   const taping = recording.enabled;
   recording.enabled = createGraph;
+  // A graph holds what it was computed from: nothing is freed early.
+  const mark = createGraph ? Number.POSITIVE_INFINITY : storageMark();
   try {
-    for (const [i, root] of roots.entries()) add(root.node!, root.index, seeds[i]!);
+    for (const [i, root] of roots.entries()) add(root.node!, root.index, seeds[i]!, mark);
     for (const node of order) {
       const pending = node.pending;
       if (pending === null) continue;
       node.pending = null;
       for (let i = 0; i < pending.length; i++) {
         if (pending[i] == null) continue;
-        for (const hook of node.hooks?.[i] ?? []) pending[i] = hook(pending[i]!) ?? pending[i]!;
-        if (sink(node, i, pending[i]!)) pending[i] = pending[i]!;
+        for (const hook of node.hooks?.[i] ?? []) pending[i] = seen(hook(seen(pending[i]!)) ?? pending[i]!);
+        if (sink(node, i, pending[i]!)) hold(pending[i]!);
       }
-      if (node.op === null) continue;
-      step(node, pending);
-      if (!retain) release(node);
+      if (node.op !== null) step(node, pending, mark);
+      for (const grad of pending) if (grad != null) drop(grad, mark);
+      if (node.op !== null && !retain) release(node);
     }
   } finally {
     recording.enabled = taping;
@@ -65,7 +78,17 @@ function reachable(from: readonly Node[]): Node[] {
   return order.sort((a, b) => b.seq - a.seq);
 }
 
-function step(node: Node, pending: (Tensor | null)[]): void {
+/** A gradient waits, or goes to the caller. */
+function hold(grad: Tensor): void {
+  grad.storage.holders++;
+}
+
+/** It was used: memory that this run made and nothing holds is freed at once, for the next gradient, while caches have it. */
+function drop({ storage }: Tensor, mark: number): void {
+  if (--storage.holders === 0 && storage.id >= mark && !storage.pinned && storage.slot >= 0) freeStorage(storage);
+}
+
+function step(node: Node, pending: (Tensor | null)[], mark: number): void {
   const op = node.op!;
   if (node.freed) {
     throw new GradError(
@@ -73,6 +96,23 @@ function step(node: Node, pending: (Tensor | null)[]): void {
       { op: op.name },
     );
   }
+  if (op.byUser) for (const grad of pending) if (grad != null) seen(grad);
+  const made: Storage[] = [];
+  const outer = swapScope(made);
+  try {
+    differentiate(node, op, pending, mark);
+  } finally {
+    swapScope(outer);
+    const own = mark !== Number.POSITIVE_INFINITY && !op.byUser;
+    for (const storage of made) {
+      // What the rule made on the way.
+      if (own && storage.holders === 0 && !storage.pinned && storage.slot >= 0) freeStorage(storage);
+      else outer?.push(storage);
+    }
+  }
+}
+
+function differentiate(node: Node, op: Op, pending: (Tensor | null)[], mark: number): void {
   const rule = op.grad as unknown as Rule;
   const values = restore(node);
   const g = op.many ? node.layouts.map((layout, i) => pending[i] ?? zeros(layout)) : pending[0]!;
@@ -84,7 +124,8 @@ function step(node: Node, pending: (Tensor | null)[]): void {
     const one = list[i];
     const value = typeof one === 'function' ? one() : one;
     if (!value) continue;
-    add(edge, node.edgeIndex[i]!, fit(value, node.inputs[i]!, op));
+    if (op.byUser) seen(value);
+    add(edge, node.edgeIndex[i]!, fit(value, node.inputs[i]!, op), mark);
   }
 }
 
@@ -106,10 +147,13 @@ function stale(node: Node, x: Tensor): never {
   throw new GradError(`a value of shape ${show(x.shape)} ${why} after being saved for backward`, { op: node.op!.name });
 }
 
-function add(node: Node, index: number, grad: Tensor): void {
+function add(node: Node, index: number, grad: Tensor, mark: number): void {
   if (node.pending === null) node.pending = [];
   const before = node.pending[index];
-  node.pending[index] = before == null ? grad : apply(op('add'), [before, grad]);
+  const now = before == null ? grad : apply(op('add'), [before, grad]);
+  hold(now);
+  node.pending[index] = now;
+  if (before != null) drop(before, mark);
 }
 
 /** A gradient in the shape and dtype of its input: what was broadcast is summed, what was promoted is cast back. */
@@ -178,10 +222,13 @@ export function backward(y: Tensor, options: BackwardOptions & { gradient?: Tens
   runBackward([y], [seed], options, (node, _index, grad) => {
     const leaf = node.leaf;
     if (leaf === null) return false;
-    if (leaf.grad !== null) leaf.grad = apply(op('add'), [leaf.grad, grad]);
-    else leaf.grad = own(grad, taken, mark, options.createGraph ?? false);
-    pin(leaf.grad);
-    return true;
+    const before = leaf.gradient;
+    if (before === null) leaf.gradient = own(grad, taken, mark, options.createGraph ?? false);
+    else if (options.createGraph || before.node !== null || before.storage.holders >= SEEN)
+      leaf.gradient = apply(op('add'), [before, grad]);
+    else applyInto(op('add'), [before, grad], NO_PARAMS, [before]);
+    pin(leaf.gradient!);
+    return leaf.gradient!.storage === grad.storage;
   });
 }
 
@@ -193,6 +240,7 @@ function own(grad: Tensor, taken: Set<Tensor['storage']>, mark: number, createGr
     (fresh && grad.layout.strides.every((s, i) => s !== 0 || grad.shape[i]! <= 1) && !isAbstract(grad))
   ) {
     taken.add(grad.storage);
+    grad.owns ||= fresh;
     return grad;
   }
   return apply(op('clone'), [grad]);
@@ -213,8 +261,11 @@ export function gradients(
   if (!Array.isArray(ys) || !Array.isArray(xs)) {
     throw new ArgumentError('takes a tensor or an array of them, and an array of tensors', { op: 'gradients' });
   }
-  const given =
-    options.gradient === undefined ? [] : options.gradient instanceof Tensor ? [options.gradient] : options.gradient;
+  const { gradient = [] } = options;
+  if (!(gradient instanceof Tensor) && !Array.isArray(gradient)) {
+    throw new ArgumentError(`gradient is a tensor or an array of them, got ${describe(gradient)}`, { op: 'gradients' });
+  }
+  const given: readonly Tensor[] = gradient instanceof Tensor ? [gradient] : gradient;
   const seeds = ys.map((one, i) => seedFor(one, given[i]));
   const results = new Array<Tensor | null>(xs.length).fill(null);
   for (const x of xs) {
@@ -225,10 +276,14 @@ export function gradients(
       );
   }
   runBackward(ys, seeds, options, (node, index, grad) => {
+    let wanted = false;
     xs.forEach((x, i) => {
-      if (x.node === node && x.index === index) results[i] = grad;
+      if (x.node === node && x.index === index) {
+        results[i] = grad;
+        wanted = true;
+      }
     });
-    return false;
+    return wanted;
   });
   return results.map((grad, i) => {
     if (grad !== null) return grad;

@@ -34,6 +34,7 @@ rebase.after = (view: Tensor): void => {
       infer: () => base,
       decompose: null,
       encode: null,
+      byUser: false,
       plans: new Map(),
       // Bound to this write: where the view lies is no parameter of an op that others could call.
       grad: ((g: Tensor) => {

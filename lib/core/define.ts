@@ -38,6 +38,8 @@ export interface Op {
     | undefined;
   /** Numbers that a kernel wants, in its documented order. */
   readonly encode: ((params: Params, inputs: readonly Operand[]) => readonly number[]) | null;
+  /** Whether its gradient is user code, which may keep what it is given. */
+  readonly byUser: boolean;
   readonly plans: Map<number | string, Plan>;
 }
 
@@ -155,6 +157,7 @@ export function instruction<A extends unknown[], P extends object>(
     decompose: null,
     grad: rule.grad as unknown as Op['grad'],
     encode: null,
+    byUser: sealed,
     plans: new Map(),
   });
   return (...args) => {
@@ -176,6 +179,7 @@ function tableOp(name: string, arity: number, grad: unknown): Op {
     decompose: null,
     grad: grad as Op['grad'],
     encode: null,
+    byUser: sealed,
     plans: new Map(),
   });
 }
@@ -248,6 +252,7 @@ export function view<A extends unknown[], P extends object>(
     decompose: null,
     grad: ((g: Tensor, [x]: [Tensor], _y: Tensor, params: P) => rule.grad(g, x, params)) as Op['grad'],
     encode: null,
+    byUser: sealed,
     plans: new Map(),
   });
   return (...args) => {
@@ -329,6 +334,7 @@ function define(name: string, rule: OpRule<unknown[], readonly Operand[], object
     decompose: (rule.decompose ?? null) as Op['decompose'],
     grad: rule.grad as Op['grad'],
     encode: (rule.encode ?? null) as Op['encode'],
+    byUser: sealed,
     plans: new Map(),
   });
 }

@@ -73,7 +73,7 @@ function keep(value: unknown, kept: Set<Storage>, seen: Set<object>): void {
   seen.add(value);
   if (value instanceof Tensor) {
     kept.add(value.storage);
-    if (value.grad) keep(value.grad, kept, seen);
+    if (value.gradient) keep(value.gradient, kept, seen);
     if (value.node) keepGraph(value.node, kept, seen);
   } else if (Array.isArray(value)) {
     for (const item of value) keep(item, kept, seen);

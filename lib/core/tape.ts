@@ -7,7 +7,7 @@ import type { Tensor } from './tensor.js';
 export type Saved = Tensor | Layout | number;
 
 export interface Node {
-  /** Null for a leaf, which collects a gradient into `leaf.grad`. */
+  /** Null for a leaf, which collects a gradient into `leaf.gradient`. */
   op: Op | null;
   /** Grows with time: backward goes from high to low. */
   seq: number;

@@ -11,6 +11,9 @@ import type { Node } from './tape.js';
 export const FREED = -1;
 export const ABSTRACT = -2;
 
+/** `holders` of a storage that user code was given: only the collector knows when it is done with. */
+export const SEEN = 2 ** 30;
+
 let nextStorage = 1;
 
 /** Memory shared by a tensor and its views. The native library watches it weakly and frees its slot when it is gone. */
@@ -22,6 +25,8 @@ export class Storage {
   recorded = 0;
   /** Outlives the scope() in which it was made: gradients of leaves, parameters, optimizer state. */
   pinned = false;
+  /** How many gradients of a running backward lie here: none, and it is free for the next one. SEEN: the user has it too. */
+  holders = 0;
   readonly id: number = nextStorage++;
   /** What a small storage shares with its neighbours: the native library watches that object for all of them. */
   group: object | null = null;
@@ -75,8 +80,8 @@ export class Tensor {
   owns: boolean;
   /** @internal */
   disposed = false;
-  /** The gradient that `backward()` accumulated, of this tensor's shape and dtype; null before. */
-  grad: Tensor | null = null;
+  /** @internal `grad`, for whoever does not keep it. */
+  gradient: Tensor | null = null;
 
   /** @internal Use tensor(), zeros() and the like. */
   constructor(storage: Storage, layout: Layout, offset: number, owns = true) {
@@ -109,6 +114,14 @@ export class Tensor {
   /** Whether the elements lie row-major without gaps. */
   get isContiguous(): boolean {
     return this.layout.contiguous;
+  }
+
+  /** The gradient that `backward()` accumulated, of this tensor's shape and dtype; null before. */
+  get grad(): Tensor | null {
+    return this.gradient && seen(this.gradient);
+  }
+  set grad(value: Tensor | null) {
+    this.gradient = value && seen(value);
   }
 
   /** Whether gradients flow to this tensor; requiresGrad_() sets it. */
@@ -151,6 +164,19 @@ export function checkUsable(x: Tensor, op?: string): void {
       op ? { op } : {},
     );
   }
+}
+
+/** User code has x now. */
+export function seen(x: Tensor): Tensor {
+  if (x instanceof Tensor) x.storage.holders = SEEN;
+  return x;
+}
+
+/** Forgets the gradient of x; its memory goes at once, unless the user or a graph has it. */
+export function forgetGradient(x: Tensor): void {
+  const g = x.gradient;
+  x.gradient = null;
+  if (g !== null && g.node === null && g.storage.holders < SEEN) g.dispose();
 }
 
 /** A view of the same memory. */

@@ -5,7 +5,7 @@ import { ArgumentError, DTypeError } from '../core/error.js';
 import { sameShape, show } from '../core/layout.js';
 import { detach, isLeaf, requiresGrad_ } from '../core/leaf.js';
 import { noGrad } from '../core/scope.js';
-import { become, pin, Tensor } from '../core/tensor.js';
+import { become, forgetGradient, pin, Tensor } from '../core/tensor.js';
 import { copy_ } from '../ops/elementwise.js';
 import { to } from '../ops/to.js';
 import { addHook, type ForwardHook, type ForwardPreHook } from './hooks.js';
@@ -165,7 +165,7 @@ export abstract class Module {
       for (const [, x] of unique(tensors(this))) {
         if (typed && !isFloat(x.dtype)) continue;
         become(x, to(x, target));
-        if (x.grad) x.grad = pin(to(x.grad, target));
+        if (x.gradient) x.gradient = pin(to(x.gradient, target));
       }
     });
     return this;
@@ -192,7 +192,7 @@ export abstract class Module {
 
   /** Forgets the gradients. */
   zeroGrad(): void {
-    for (const x of this.parameters()) x.grad = null;
+    for (const x of this.parameters()) forgetGradient(x);
   }
 
   /**

@@ -8,11 +8,20 @@ import { cast } from './elementwise.js';
 import { expand, reshape, squeeze, transpose, unsqueeze } from './view.js';
 
 // a (...,M,K) @ b (...,K,N), batch dims equal; optionally + c of the output's shape (usually an expanded bias).
+// The gradient of an operand that lies transposed lies transposed too, so that nobody need copy it to walk both.
 const product: (a: Tensor, b: Tensor, c?: Tensor) => Tensor = op('matmul', {
   args: (a: Tensor, b: Tensor, c?: Tensor) => ({ inputs: (c ? [a, b, c] : [a, b]) as readonly Tensor[] }),
   infer: ([a, b]) => ({ shape: [...a!.shape.slice(0, -1), b!.shape[b!.ndim - 1]!], dtype: a!.dtype }),
-  grad: (g, [a, b]) => [() => product(g, transpose(b!)), () => product(transpose(a!), g), g],
+  grad: (g, [a, b]) => [
+    () => (isTransposed(a!) ? transpose(product(b!, transpose(g))) : product(g, transpose(b!))),
+    () => (isTransposed(b!) ? transpose(product(transpose(g), a!)) : product(transpose(a!), g)),
+    g,
+  ],
 });
+
+function isTransposed({ ndim, strides }: Tensor): boolean {
+  return strides[ndim - 2] === 1 && strides[ndim - 1] !== 1;
+}
 
 function same(a: Tensor, b: Tensor, name: string): [Tensor, Tensor] {
   asTensor(a, name);

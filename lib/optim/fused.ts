@@ -20,6 +20,7 @@ export function fused(name: string, compute: (inputs: readonly Operand[]) => rea
     decompose: compute,
     grad: null,
     encode: null,
+    byUser: false,
     plans: new Map(),
   };
   return (outs, inputs) => {

@@ -2,7 +2,7 @@ import { ArgumentError, type BrasaError, ShapeError } from '../core/error.js';
 import { sameShape, show } from '../core/layout.js';
 import { detach, isLeaf } from '../core/leaf.js';
 import { noGrad } from '../core/scope.js';
-import { pin, Tensor } from '../core/tensor.js';
+import { forgetGradient, pin, Tensor } from '../core/tensor.js';
 import { copy_, zero_ } from '../ops/elementwise.js';
 import { zerosLike } from '../ops/free.js';
 import type { Fused } from './fused.js';
@@ -101,8 +101,8 @@ export abstract class Optimizer<O extends OptimizerOptions = OptimizerOptions> {
   /** Forgets the gradients, or fills them with zeros when `setToNone` is false. */
   zeroGrad({ setToNone = true }: { setToNone?: boolean } = {}): void {
     for (const p of this.paramGroups.flatMap((group) => group.params)) {
-      if (setToNone || p.grad === null) p.grad = null;
-      else noGrad(() => zero_(p.grad!));
+      if (setToNone) forgetGradient(p);
+      else if (p.gradient !== null) noGrad(() => zero_(p.gradient!));
     }
   }
 
@@ -111,7 +111,7 @@ export abstract class Optimizer<O extends OptimizerOptions = OptimizerOptions> {
     noGrad(() => {
       for (const group of this.paramGroups) {
         const rule = this.rule(group);
-        for (const p of group.params) if (p.grad !== null) this.#move(p, p.grad, group, rule);
+        for (const p of group.params) if (p.gradient !== null) this.#move(p, p.gradient, group, rule);
       }
     });
   }

@@ -1,0 +1,100 @@
+// The plans of one environment, by number, and how JavaScript describes a call: as one list of numbers.
+#pragma once
+#include <vector>
+
+#include "device.h"
+
+namespace brasa {
+
+constexpr int kMaxOut = 6, kMaxScalars = 32, kMaxIn = 4088;
+
+struct PlanEntry {
+  Plan* plan = nullptr;
+  int32_t device = 0;
+  int32_t nin = 0, nout = 0, nscalars = 0;
+  int64_t out_bytes[kMaxOut] = {};
+};
+
+// A call as it is described:
+//   op, nin, nout, nscalars, nparams, then each layout (inputs, outputs): dtype, ndim, shape, strides; then the params.
+struct Description {
+  Call call = {};
+  std::vector<Layout> layouts;
+
+  // The numbers must outlive the description. False when they make no sense.
+  bool read(const double* text, const double* end) {
+    if (end - text < 5) return false;
+    call.op = static_cast<int32_t>(*text++);
+    call.nin = static_cast<int32_t>(*text++);
+    call.nout = static_cast<int32_t>(*text++);
+    call.nscalars = static_cast<int32_t>(*text++);
+    call.nparams = static_cast<int32_t>(*text++);
+    const bool sane = call.nin >= 0 && call.nin <= kMaxIn && call.nout > 0 && call.nout <= kMaxOut &&
+                      call.nscalars >= 0 && call.nscalars <= kMaxScalars && call.nparams >= 0;
+    if (!sane) return false;
+    layouts.assign(call.nin + call.nout, Layout{});
+    for (Layout& layout : layouts) {
+      if (end - text < 2) return false;
+      layout.dtype = static_cast<int32_t>(*text++);
+      layout.ndim = static_cast<int32_t>(*text++);
+      if (layout.ndim < 0 || layout.ndim > kMaxDims || layout.dtype < 0 || layout.dtype >= kDTypeCount) return false;
+      if (end - text < 2 * layout.ndim) return false;
+      for (int i = 0; i < layout.ndim; ++i) layout.shape[i] = static_cast<int64_t>(*text++);
+      for (int i = 0; i < layout.ndim; ++i) layout.strides[i] = static_cast<int64_t>(*text++);
+    }
+    if (end - text < call.nparams) return false;
+    call.in = layouts.data();
+    call.out = layouts.data() + call.nin;
+    call.params = text;
+    return true;
+  }
+};
+
+class Plans {
+ public:
+  ~Plans() {
+    for (PlanEntry& entry : entries_) {
+      if (entry.plan) device(entry.device)->backend.drop(entry.plan);
+    }
+  }
+
+  const PlanEntry* find(int32_t id) const {
+    return id >= 0 && id < static_cast<int32_t>(entries_.size()) && entries_[id].plan ? &entries_[id] : nullptr;
+  }
+
+  // The number of a new plan, or -status.
+  int32_t make(int32_t on, const Call& call) {
+    PlanEntry entry;
+    entry.device = on;
+    entry.nin = call.nin;
+    entry.nout = call.nout;
+    entry.nscalars = call.nscalars;
+    for (int i = 0; i < call.nout; ++i) {
+      entry.out_bytes[i] = layout_bytes(call.out[i]);
+      if (entry.out_bytes[i] < 0) return -kOutOfMemory;
+    }
+    const Status status = device(on)->backend.plan(&call, &entry.plan);
+    if (status != kOk) return -status;
+    if (free_.empty()) {
+      entries_.push_back(entry);
+      return static_cast<int32_t>(entries_.size()) - 1;
+    }
+    const int32_t id = free_.back();
+    free_.pop_back();
+    entries_[id] = entry;
+    return id;
+  }
+
+  void drop(int32_t id) {
+    if (!find(id)) return;
+    device(entries_[id].device)->backend.drop(entries_[id].plan);
+    entries_[id].plan = nullptr;
+    free_.push_back(id);
+  }
+
+ private:
+  std::vector<PlanEntry> entries_;
+  std::vector<int32_t> free_;
+};
+
+}  // namespace brasa

@@ -3,10 +3,10 @@ import { existsSync, readdirSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { home } from './place.js';
 
-const require = createRequire(import.meta.url);
-// lib/ and dist/ are both one folder below the package's root.
-const root = dirname(dirname(fileURLToPath(import.meta.url)));
+const require = createRequire(home);
+const root = dirname(fileURLToPath(home));
 
 function libc(): string {
   if (process.platform !== 'linux') return '';

@@ -14,7 +14,7 @@ const layers = [
   ['graph', 'autograd'],
   ['ops'],
   ['core'],
-  ['native'],
+  ['native', 'place'],
 ];
 const rank = (path) => {
   const name = path.match(/^lib\/([^/.]+)/)?.[1];

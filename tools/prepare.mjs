@@ -1,4 +1,4 @@
-// Builds a clone: the native library (build/), lib/ (dist/) and examples/ (dist/examples). Run by `npm run prepare`, and by npm
+// Builds a clone: the native library (build/), lib/ (dist/: declarations and a bundle) and examples/ (dist/examples). Run by `npm run prepare`, and by npm
 // itself after `npm ci` (never for an installed package). Imports no package: it must be able to say what is missing.
 import { spawn, spawnSync } from 'node:child_process';
 import { chmodSync, existsSync, readFileSync, rmSync } from 'node:fs';
@@ -57,7 +57,7 @@ function check() {
   if (!['ninja', 'make'].some(found)) missing.make = 'ninja or make';
   const tools = Object.keys(missing);
   if (tools.length > 0) return `the build needs ${Object.values(missing).join(', ')}; ${installCommand(tools)}`;
-  if (!['typescript', 'cmake-js', 'node-api-headers'].every((name) => existsSync(`node_modules/${name}`))) {
+  if (!['typescript', 'esbuild', 'cmake-js', 'node-api-headers'].every((name) => existsSync(`node_modules/${name}`))) {
     return 'the development packages are missing (TypeScript, cmake-js); run: npm ci --include=dev';
   }
   return null;
@@ -119,6 +119,7 @@ const tsc = 'node_modules/typescript/bin/tsc';
 await step('native library', cmakeJs, ['build', '--parallel', String(availableParallelism())]);
 rmSync('dist', { recursive: true, force: true });
 await step('TypeScript', tsc, ['-p', 'tsconfig.build.json']);
+await step('JavaScript', 'tools/bundle.mjs', []);
 await step('documentation of methods', 'tools/methods.mjs', []);
 chmodSync('dist/cli/main.js', 0o755);
 await step('examples', tsc, ['-p', 'tsconfig.examples.json']);

@@ -1,8 +1,8 @@
 /** The error classes. Every error that brasa throws on purpose is one of them, with a stable `code`. */
+import { home } from '../place.js';
 
 /** Frames of this package at the top of a stack say nothing to a user: the stack starts at the user's line. */
-const home = new URL('..', import.meta.url).href;
-const homePath = decodeURIComponent(new URL('..', import.meta.url).pathname);
+const homePath = decodeURIComponent(home.pathname);
 
 function trimStack(error: Error): void {
   if (process.env.BRASA_DEBUG) return;
@@ -16,7 +16,7 @@ function trimStack(error: Error): void {
   const first = lines.findIndex((line) => /^\s+at /.test(line));
   if (first < 0) return;
   // Built-in frames between ours (Array.map) are skipped with them.
-  const ours = (line: string) => line.includes(home) || line.includes(homePath) || line.endsWith('(<anonymous>)');
+  const ours = (line: string) => line.includes(home.href) || line.includes(homePath) || line.endsWith('(<anonymous>)');
   let user = first;
   while (user < lines.length && ours(lines[user]!)) user++;
   if (user < lines.length) error.stack = [...lines.slice(0, first), ...lines.slice(user, user + limit)].join('\n');

@@ -1,5 +1,6 @@
 import { Worker } from 'node:worker_threads';
 import { ArgumentError } from '../core/error.js';
+import { home } from '../place.js';
 import type { Task } from './batch.js';
 import { type Packed, unpack } from './pack.js';
 
@@ -36,7 +37,7 @@ export class WorkerPool {
 
   constructor(count: number, start: WorkerStart) {
     this.#workers = Array.from({ length: count }, () => {
-      const thread = new Worker(new URL('./worker.js', import.meta.url), { workerData: start });
+      const thread = new Worker(new URL('data/worker.js', home), { workerData: start });
       const waiting = new Map<number, Waiting>();
       thread.unref();
       thread.on('message', (reply: Reply) => {

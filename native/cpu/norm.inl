@@ -23,10 +23,11 @@ const C* whole(const Layout* layout, const void* data, int64_t n, C fill, C* to)
   return to;
 }
 
+// Element i of a tensor of one dim.
 template <class C>
 C read_one(const Layout& layout, const void* data, int64_t i) {
   C value;
-  load_run(layout.dtype, static_cast<const char*>(data), i, 1, 1, &value);
+  load_run(layout.dtype, static_cast<const char*>(data), i * layout.strides[0], 1, 1, &value);
   return value;
 }
 template <class C>
@@ -210,6 +211,7 @@ Status make_layer_norm(CpuPlan& plan) {
 Status make_layer_norm_grad(CpuPlan& plan) {
   const Call& call = plan.call;
   if (call.nout != 3 || call.nparams < 2 || call.nin != 4 + (call.params[1] != 0)) return kInvalid;
+  if (call.in[2].ndim != 1 || call.in[3].ndim != 1) return kInvalid;
   plan.run = call.in[0].dtype == k_f64 ? run_layer_grad<double> : run_layer_grad<float>;
   return make_layer(plan, 2);
 }

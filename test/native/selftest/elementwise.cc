@@ -1,0 +1,190 @@
+// Elementwise programs: every expression of ops.def, evaluated on single numbers in f64 or i64.
+#include <math.h>
+#include <stdlib.h>
+
+#include "check.h"
+
+namespace brasa::selftest {
+namespace {
+
+// ---- the intrinsics of expressions (cpu/math.inl), on numbers
+
+template <class T>
+T select(bool condition, T yes, T no) {
+  return condition ? yes : no;
+}
+template <class T>
+T max(T x, T y) {
+  return x > y ? x : y;
+}
+template <class T>
+T min(T x, T y) {
+  return x < y ? x : y;
+}
+template <class T>
+T maximum(T x, T y) {
+  return x != x ? x : max(x, y);
+}
+template <class T>
+T minimum(T x, T y) {
+  return x != x ? x : min(x, y);
+}
+template <class T>
+T sign(T x) {
+  return x > 0 ? 1 : x < 0 ? -1 : 0;
+}
+template <class T>
+T relu(T x) {
+  return max(T(0), x);
+}
+
+using ::fmod;
+using ::pow;
+inline double abs(double x) { return fabs(x); }
+inline double rsqrt(double x) { return 1 / sqrt(x); }
+inline double gelu(double x) { return x * (0.5 + 0.5 * erf(x * M_SQRT1_2)); }
+inline double rounded(double x) { return nearbyint(x); }
+inline double remainder_of(double x, double y) {
+  const double r = fmod(x, y);
+  return r != 0 && (r < 0) != (y < 0) ? r + y : r;
+}
+inline double floor_divide(double x, double y) {
+  const double r = fmod(x, y), q = rounded((x - r) / y);
+  return y == 0 ? x / y : r != 0 && (r < 0) != (y < 0) ? q - 1 : q;
+}
+
+inline int64_t abs(int64_t x) { return x < 0 ? -x : x; }
+inline int64_t fmod(int64_t x, int64_t y) { return y == 0 ? 0 : x % y; }
+inline int64_t remainder_of(int64_t x, int64_t y) {
+  const int64_t r = fmod(x, y);
+  return r != 0 && (r < 0) != (y < 0) ? r + y : r;
+}
+inline int64_t floor_divide(int64_t x, int64_t y) { return y == 0 ? 0 : (x - remainder_of(x, y)) / y; }
+inline int64_t pow(int64_t x, int64_t y) {
+  if (y < 0) return x == 1 || x == -1 ? (y & 1 ? x : 1) : 0;
+  int64_t r = 1;
+  for (; y > 0; --y) r *= x;
+  return r;
+}
+inline int64_t shift_left(int64_t x, int64_t y) { return y < 0 ? 0 : x * (int64_t(1) << y); }
+inline int64_t shift_right(int64_t x, int64_t y) { return x >> (y < 0 ? 63 : y); }
+
+// One instruction on one element; T is double or int64_t.
+template <class T>
+double evaluate(int32_t op, T x, [[maybe_unused]] T y, [[maybe_unused]] T z) {
+  constexpr bool kFloating = T(0.5) != T(0);
+  constexpr bool kFLOAT = kFloating, kINT = !kFloating, kALL = true;
+  switch (op) {
+#define round rounded
+#define remainder remainder_of
+#define UNARY(id, name, types, result, expr)                  \
+  case id:                                                    \
+    if constexpr (k##types) return static_cast<double>(expr); \
+    break;
+#define BINARY UNARY
+#define TERNARY UNARY
+#define KERNEL(id, name)
+#include "ops.def"
+#undef UNARY
+#undef BINARY
+#undef TERNARY
+#undef KERNEL
+#undef round
+#undef remainder
+  }
+  return 0;
+}
+
+struct Row {
+  int32_t id;
+  const char* name;
+  int arity;
+  bool floats, whole, boolean;
+};
+constexpr bool kFLOAT[] = {true, false}, kINT[] = {false, true}, kALL[] = {true, true};
+constexpr bool kSAME = false, kBOOL = true;
+const Row kRows[] = {
+#define UNARY(id, name, types, result, expr) {id, #name, 1, k##types[0], k##types[1], k##result},
+#define BINARY(id, name, types, result, expr) {id, #name, 2, k##types[0], k##types[1], k##result},
+#define TERNARY(id, name, types, result, expr) {id, #name, 3, k##types[0], k##types[1], k##result},
+#define KERNEL(id, name)
+#include "ops.def"
+#undef UNARY
+#undef BINARY
+#undef TERNARY
+#undef KERNEL
+};
+
+int32_t compute_type(int32_t dtype) {
+  return dtype == k_f64 || dtype == k_i64 ? dtype : is_float(dtype) ? k_f32 : k_i32;
+}
+
+// A program of one instruction over tensors.
+void check_instruction(Checker& check, const Row& row, std::vector<Tensor> in) {
+  const int32_t dtype = in[0].dtype, compute = compute_type(dtype);
+  Tensor want(in[0].shape, row.boolean ? static_cast<int32_t>(k_bool) : dtype);
+  const auto value = [&](size_t k, int64_t i) { return k < in.size() ? in[k][i] : 0; };
+  const auto whole = [&](size_t k, int64_t i) { return static_cast<int64_t>(value(k, i)); };
+  for (int64_t i = 0; i < want.size(); ++i) {
+    want[i] = is_float(dtype) ? evaluate<double>(row.id, value(0, i), value(1, i), value(2, i))
+                              : evaluate<int64_t>(row.id, whole(0, i), whole(1, i), whole(2, i));
+  }
+  Numbers params(in.size(), compute);
+  const auto reg = [&](int k) { return k < row.arity ? double(k) : -1.; };
+  for (double p : {1., double(row.id), double(compute), reg(0), reg(1), reg(2), double(row.arity)}) params.push_back(p);
+  check.note = row.name;
+  check.expect("elementwise", in, {want}, params, {}, true);
+}
+
+void add_specials(Tensor& x, int64_t step) {
+  const double specials[] = {INFINITY, -INFINITY, NAN, 0.};
+  for (int64_t i = 0; i < 16; ++i) x[(7 + i * step) % x.size()] = specials[(i + i / 4 * (step & 3)) % 4];
+}
+
+// y0 = x * s + z in f32 from f16 and i32, y1 = y0 > 0 as bool: casts, a scalar, two outputs.
+void check_program(Checker& check) {
+  for (const Shape& shape : {Shape{3000}, Shape{3, 5, 71}}) {
+    const Tensor x = draw(shape, k_f16), z = expand(draw(shape, k_i32), 0);
+    Tensor y0(shape, k_f32), y1(shape, k_bool);
+    for (int64_t i = 0; i < x.size(); ++i) {
+      y0[i] = x[i] * 0.75 + z[i];
+      y1[i] = y0[i] > 0;
+    }
+    int mul = 0, add = 0, gt = 0;
+    for (const Row& row : kRows) {
+      const std::string name = row.name;
+      if (name == "mul") mul = row.id;
+      if (name == "add") add = row.id;
+      if (name == "gt") gt = row.id;
+    }
+    const double f32 = k_f32;  // registers: x z s 0 | x*s y0 y1
+    check.note = "program";
+    check.expect("elementwise", {x, z}, {y0, y1},
+                 {f32, f32, f32, f32, 3,          double(mul), f32, 0, 2,  -1, double(add),
+                  f32, 4,   1,   -1,  double(gt), f32,         5,   3, -1, 5,  6},
+                 {0.75, 0}, true);
+  }
+}
+
+}  // namespace
+
+void check_elementwise(Checker& check) {
+  for (const Row& row : kRows) {
+    for (int32_t dtype : kAll) {
+      if (is_float(dtype) ? !row.floats : !row.whole) continue;
+      for (const Shape& shape : {Shape{1037}, Shape{4, 3, 19}}) {
+        std::vector<Tensor> in;
+        for (int k = 0; k < row.arity; ++k) {
+          in.push_back(draw(shape, dtype));
+          if (is_float(dtype)) add_specials(in.back(), 5 + k);
+          if (k == 1 && shape.size() > 1) in[1] = expand(in[1], 1);
+        }
+        check_instruction(check, row, in);
+      }
+    }
+  }
+  check_program(check);
+  check.note.clear();
+}
+
+}  // namespace brasa::selftest

@@ -1,0 +1,75 @@
+// Matrix products and convolutions.
+#include "check.h"
+
+namespace brasa::selftest {
+namespace {
+
+void check_matmul(Checker& check, int64_t B, int64_t M, int64_t N, int64_t K, int32_t dtype, bool shared) {
+  Tensor a = draw({B, M, K}, dtype), b = draw({B, K, N}, dtype), y({B, M, N}, dtype);
+  if (shared) b = expand(b, 0);
+  each<4>({B, M, N, K}, [&](auto at) {
+    const auto [i, m, n, k] = at;
+    y(i, m, n) += a(i, m, k) * b(i, k, n);
+  });
+  check.expect("matmul", {a, b}, {y});
+  const Tensor c = expand(draw({B, M, N}, dtype), 1);
+  for (int64_t i = 0; i < y.size(); ++i) y[i] += c[i];
+  check.expect("matmul", {a, b, c}, {y});
+}
+
+struct Conv {
+  int64_t N, C, H, W, O, KH, KW, stride, pad, dilation, groups;
+};
+
+// The three convolutions are one loop nest: y += x w, dx += g w, dw += g x.
+void check_conv(Checker& check, const Conv& p, int32_t dtype) {
+  const auto out = [&](int64_t n, int64_t k) { return (n + 2 * p.pad - p.dilation * (k - 1) - 1) / p.stride + 1; };
+  const int64_t OH = out(p.H, p.KH), OW = out(p.W, p.KW), C = p.C / p.groups, O = p.O / p.groups;
+  Tensor x = draw({p.N, p.C, p.H, p.W}, dtype), w = draw({p.O, C, p.KH, p.KW}, dtype), bias = draw({p.O}, dtype);
+  Tensor g = draw({p.N, p.O, OH, OW}, dtype), y(g.shape, dtype), dx(x.shape, dtype), dw(w.shape, dtype);
+  each<7>({p.N, p.O, OH, OW, C, p.KH, p.KW}, [&](auto at) {
+    const auto [n, o, i, j, k, u, v] = at;
+    const int64_t row = i * p.stride - p.pad + u * p.dilation, column = j * p.stride - p.pad + v * p.dilation;
+    if (row < 0 || row >= p.H || column < 0 || column >= p.W) return;
+    const int64_t c = o / O * C + k;
+    y(n, o, i, j) += x(n, c, row, column) * w(o, k, u, v);
+    dx(n, c, row, column) += g(n, o, i, j) * w(o, k, u, v);
+    dw(o, k, u, v) += g(n, o, i, j) * x(n, c, row, column);
+  });
+  const double s = double(p.stride), q = double(p.pad), d = double(p.dilation);
+  const Numbers params = {s, s, q, q, d, d, double(p.groups)};
+  check.expect("conv2d", {x, w}, {y}, params);
+  each<4>({p.N, p.O, OH, OW}, [&](auto at) {
+    const auto [n, o, i, j] = at;
+    y(n, o, i, j) += bias[o];
+  });
+  check.expect("conv2d", {x, w, bias}, {y}, params);
+  check.expect("conv2dGradInput", {g, w}, {dx}, params);
+  check.expect("conv2dGradWeight", {g, x}, {dw}, params);
+}
+
+}  // namespace
+
+void check_products(Checker& check) {
+  const int64_t sizes[][4] = {{1, 1, 1, 1},    {1, 3, 5, 7},     {2, 17, 33, 65}, {1, 70, 130, 50},
+                              {1, 1, 300, 64}, {1, 130, 200, 9}, {3, 9, 8, 40},   {1, 64, 1, 500}};
+  for (int32_t dtype : kAll) {
+    if (dtype == k_bool) continue;
+    for (const auto& [batch, m, n, k] : sizes) {
+      check_matmul(check, batch, m, n, k, dtype, false);
+      if (batch > 1) check_matmul(check, batch, m, n, k, dtype, true);
+    }
+  }
+  const Conv convolutions[] = {
+      {2, 3, 9, 8, 5, 3, 3, 1, 1, 1, 1},      // few channels
+      {1, 16, 12, 12, 32, 3, 3, 1, 1, 1, 1},  // many
+      {2, 8, 10, 11, 8, 3, 2, 2, 1, 2, 2},    // stride, dilation, groups
+      {1, 8, 7, 9, 8, 3, 3, 1, 1, 1, 8},      // depthwise
+      {2, 20, 6, 6, 24, 1, 1, 1, 0, 1, 1},    // pointwise
+      {1, 24, 16, 15, 20, 5, 5, 2, 2, 1, 1},
+  };
+  for (int32_t dtype : kFloats)
+    for (const Conv& p : convolutions) check_conv(check, p, dtype);
+}
+
+}  // namespace brasa::selftest

@@ -188,15 +188,14 @@ export function gelu(x: Tensor, options: { approximate?: 'none' | 'tanh' } = {})
     throw new ArgumentError(`approximate is 'none' or 'tanh', not ${describe(how)}`, { op: 'gelu' });
   return how === 'tanh' ? geluTanh(x) : geluExact(x);
 }
-/** x where x > 0, else slope * x. (torch.nn.functional.leaky_relu) */
-export const leakyRelu = op('leakyRelu', {
-  args: (x: Tensor, slope: number = 0.01) => {
-    asTensor(x, 'leakyRelu');
-    return { inputs: [x], params: { slope } };
-  },
-  decompose: ([x], { slope }) => where(gt(x, 0), x, mul(x, slope)),
-  grad: (g, [x], _y, { slope }) => where(gt(x, 0), g, mul(g, slope)),
+const leaky = binary('leakyRelu', {
+  grad: (g, x, slope) => [() => where(gt(x, 0), g, mul(g, slope)), () => where(gt(x, 0), 0, mul(g, x))],
 });
+/** x where x > 0, else slope * x. (torch.nn.functional.leaky_relu) */
+export function leakyRelu(x: Tensor, slope: number = 0.01): Tensor {
+  asTensor(x, 'leakyRelu');
+  return leaky(x, slope);
+}
 /** x where x > 0, else alpha * (e^x - 1). (torch.nn.functional.elu, arXiv:1511.07289) */
 export const elu = op('elu', {
   args: (x: Tensor, alpha: number = 1) => {
@@ -231,20 +230,12 @@ export function relu6(x: Tensor): Tensor {
   return clamp(x, 0, 6);
 }
 /** x * relu6(x + 3) / 6. (torch.nn.functional.hardswish, arXiv:1905.02244) */
-export const hardswish = op('hardswish', {
-  args: (x: Tensor) => {
-    asTensor(x, 'hardswish');
-    return { inputs: [x] };
-  },
-  decompose: ([x]) => mul(x, mul(clamp(add(x, 3), 0, 6), 1 / 6)),
+export const hardswish = unary('hardswish', {
+  grad: (g, x) => mul(g, where(ge(x, 3), 1, where(le(x, -3), 0, add(mul(x, 1 / 3), 0.5)))),
 });
 /** relu6(x + 3) / 6. (torch.nn.functional.hardsigmoid) */
-export const hardsigmoid = op('hardsigmoid', {
-  args: (x: Tensor) => {
-    asTensor(x, 'hardsigmoid');
-    return { inputs: [x] };
-  },
-  decompose: ([x]) => mul(clamp(add(x, 3), 0, 6), 1 / 6),
+export const hardsigmoid = unary('hardsigmoid', {
+  grad: (g, x) => where(lt(abs(x), 3), mul(g, 1 / 6), 0),
 });
 /** x * tanh(softplus(x)). (torch.nn.functional.mish, arXiv:1908.08681) */
 export const mish = op('mish', {

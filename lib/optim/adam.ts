@@ -1,5 +1,5 @@
-import { add, div, lerp, maximum, mul, sqrt, square, sub } from '../ops/elementwise.js';
-import { fused } from './fused.js';
+import { addcmul, div, lerp, maximum, mul, sqrt, square } from '../ops/elementwise.js';
+import { fused, gradient, variants } from './fused.js';
 import { inRange, Optimizer, type OptimizerOptions, type ParamGroup, type Params, type Rule } from './optimizer.js';
 
 export interface AdamOptions extends OptimizerOptions {
@@ -13,18 +13,26 @@ export interface AdamOptions extends OptimizerOptions {
   maximize: boolean;
 }
 
-// d = sign * g + l2 * p;  m, v: running means of d and d^2;  p = keep * p - rate * m / (sqrt(v) / correction + eps)
-const [plain, amsgrad] = [false, true].map(
-  (ams): Rule => ({
-    moments: ['expAvg', 'expAvgSq', ...(ams ? ['maxExpAvgSq'] : [])],
-    kernel: fused(ams ? 'amsgrad' : 'adam', ([p, g, m, v, ...rest]) => {
-      const largest = ams ? rest.shift()! : null;
-      const [sign, l2, keep, fresh1, beta2, fresh2, rate, correction, eps] = rest;
-      const d = add(mul(g, sign), mul(p, l2));
+interface Variant {
+  amsgrad: boolean;
+  maximize: boolean;
+  /** What weight decay adds to: nothing, the gradient, or (decoupled) the weights. */
+  decay: 'none' | 'gradient' | 'weights';
+}
+
+// d = +-g + l2 * p;  m, v: running means of d and d^2;  p = keep * p - rate * m / (sqrt(v) * scale + eps)
+const rule = variants(
+  (v: Variant): Rule => ({
+    moments: ['expAvg', 'expAvgSq', ...(v.amsgrad ? ['maxExpAvgSq'] : [])],
+    kernel: fused('adam', ([p, g, m, s, ...rest]) => {
+      const largest = v.amsgrad ? rest.shift()! : null;
+      const [l2, keep, fresh1, fresh2, rate, scale, eps] = rest;
+      const d = gradient(p, g, v.maximize, v.decay === 'gradient' ? l2 : null);
       const mean = lerp(m, d, fresh1);
-      const meanSquare = add(mul(v, beta2), mul(square(d), fresh2));
+      const meanSquare = lerp(s, square(d), fresh2);
       const top = largest === null ? meanSquare : maximum(largest, meanSquare);
-      const next = sub(mul(p, keep), div(mul(mean, rate), add(div(sqrt(top), correction), eps)));
+      const kept = v.decay === 'weights' ? mul(p, keep) : p;
+      const next = addcmul(kept, div(mean, addcmul(eps, sqrt(top), scale)), rate);
       return largest === null ? [next, mean, meanSquare] : [next, mean, meanSquare, top];
     }),
   }),
@@ -50,15 +58,17 @@ export class Adam extends Optimizer<AdamOptions> {
   }
 
   protected override rule(group: ParamGroup<AdamOptions>): Rule {
-    return group.amsgrad ? amsgrad : plain;
+    const { l2, keep } = this.decay(group);
+    const decay = l2 !== 0 ? 'gradient' : keep !== 1 ? 'weights' : 'none';
+    return rule({ amsgrad: group.amsgrad, maximize: group.maximize, decay });
   }
 
   protected override scalars(group: ParamGroup<AdamOptions>, step: number): number[] {
-    const { lr, betas, eps, maximize } = group;
+    const { lr, betas, eps } = group;
     const { l2, keep } = this.decay(group);
     const rate = lr / (1 - betas[0] ** step);
-    const correction = Math.sqrt(1 - betas[1] ** step);
-    return [maximize ? -1 : 1, l2, keep, 1 - betas[0], betas[1], 1 - betas[1], rate, correction, eps];
+    const scale = 1 / Math.sqrt(1 - betas[1] ** step);
+    return [l2, keep, 1 - betas[0], 1 - betas[1], -rate, scale, eps];
   }
 
   /** How weight decay enters: added to the gradient, or the factor of the weights. */

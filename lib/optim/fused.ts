@@ -2,6 +2,7 @@ import { applyInto } from '../core/apply.js';
 import type { Op, Operand } from '../core/define.js';
 import { NO_PARAMS } from '../core/tape.js';
 import type { Tensor } from '../core/tensor.js';
+import { addcmul, neg } from '../ops/elementwise.js';
 
 /** Computes from `inputs` and writes into `outs`, which may be among them. */
 export type Fused = (outs: readonly Tensor[], inputs: readonly Operand[]) => void;
@@ -26,4 +27,21 @@ export function fused(name: string, compute: (inputs: readonly Operand[]) => rea
   return (outs, inputs) => {
     applyInto(op, inputs, NO_PARAMS, outs);
   };
+}
+
+/** One of a family of rules by its options, made when first asked for: what an option leaves out costs nothing. */
+export function variants<V extends object, R>(make: (options: V) => R): (options: V) => R {
+  const made = new Map<string, R>();
+  return (options) => {
+    const key = Object.values(options).join();
+    const rule = made.get(key) ?? make(options);
+    made.set(key, rule);
+    return rule;
+  };
+}
+
+/** The direction of descent before its scaling: g, or -g to maximize, with `l2` times the weights p when it is not null. */
+export function gradient(p: Operand, g: Operand, maximize: boolean, l2: Operand | null): Tensor {
+  const d = (maximize ? neg(g as Tensor) : g) as Tensor;
+  return l2 === null ? d : addcmul(d, p, l2);
 }

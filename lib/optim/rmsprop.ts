@@ -1,5 +1,5 @@
-import { add, div, lerp, mul, sqrt, square, sub } from '../ops/elementwise.js';
-import { fused } from './fused.js';
+import { add, addcmul, div, lerp, sqrt, square, sub } from '../ops/elementwise.js';
+import { fused, gradient, variants } from './fused.js';
 import { inRange, Optimizer, type OptimizerOptions, type ParamGroup, type Params, type Rule } from './optimizer.js';
 
 export interface RMSpropOptions extends OptimizerOptions {
@@ -14,26 +14,31 @@ export interface RMSpropOptions extends OptimizerOptions {
   maximize: boolean;
 }
 
-// d = sign * g + weightDecay * p;  v, a: running means of d^2 and d;  u = d / (sqrt(v - a^2) + eps);  b = momentum * b + u
-function makeRule(centered: boolean, momentum: boolean): Rule {
-  const name = `rmsprop${centered ? 'Centered' : ''}${momentum ? 'Momentum' : ''}`;
-  return {
+interface Variant {
+  centered: boolean;
+  momentum: boolean;
+  maximize: boolean;
+  decay: boolean;
+}
+
+// d = +-g + weightDecay * p;  v, a: running means of d^2 and d;  u = d / (sqrt(v - a^2) + eps);  b = momentum * b + u
+const rule = variants(
+  ({ centered, momentum, maximize, decay }: Variant): Rule => ({
     moments: ['squareAvg', ...(centered ? ['gradAvg'] : []), ...(momentum ? ['momentumBuffer'] : [])],
-    kernel: fused(name, ([p, g, v, ...rest]) => {
+    kernel: fused('rmsprop', ([p, g, v, ...rest]) => {
       const a = centered ? rest.shift()! : null;
       const b = momentum ? rest.shift()! : null;
-      const [lr, sign, decay, alpha, fresh, eps, keep] = rest;
-      const d = add(mul(g, sign), mul(p, decay));
-      const meanSquare = add(mul(v, alpha), mul(square(d), fresh));
+      const [rate, l2, fresh, eps, keep] = rest;
+      const d = gradient(p, g, maximize, decay ? l2 : null);
+      const meanSquare = lerp(v, square(d), fresh);
       const mean = a === null ? null : lerp(a, d, fresh);
       const variance = mean === null ? meanSquare : sub(meanSquare, square(mean));
       const u = div(d, add(sqrt(variance), eps));
-      const move = b === null ? u : add(mul(b, keep), u);
-      return [sub(p, mul(move, lr)), meanSquare, ...(mean ? [mean] : []), ...(momentum ? [move] : [])];
+      const move = b === null ? u : addcmul(u, b, keep);
+      return [addcmul(p, move, rate), meanSquare, ...(mean ? [mean] : []), ...(momentum ? [move] : [])];
     }),
-  };
-}
-const rules = [false, true].map((centered) => [false, true].map((momentum) => makeRule(centered, momentum)));
+  }),
+);
 
 /** Gradients over their running root mean square (Hinton 2012). PyTorch: optim.RMSprop, with its defaults. */
 export class RMSprop extends Optimizer<RMSpropOptions> {
@@ -53,12 +58,11 @@ export class RMSprop extends Optimizer<RMSpropOptions> {
     inRange('RMSprop', { lr, alpha, eps, weightDecay, momentum });
   }
 
-  protected override rule({ centered, momentum }: ParamGroup<RMSpropOptions>): Rule {
-    return rules[+centered][+(momentum > 0)];
+  protected override rule({ centered, momentum, maximize, weightDecay }: ParamGroup<RMSpropOptions>): Rule {
+    return rule({ centered, momentum: momentum > 0, maximize, decay: weightDecay > 0 });
   }
 
-  protected override scalars(group: ParamGroup<RMSpropOptions>): number[] {
-    const { lr, alpha, eps, weightDecay, momentum, maximize } = group;
-    return [lr, maximize ? -1 : 1, weightDecay, alpha, 1 - alpha, eps, ...(momentum > 0 ? [momentum] : [])];
+  protected override scalars({ lr, alpha, eps, weightDecay, momentum }: ParamGroup<RMSpropOptions>): number[] {
+    return [-lr, weightDecay, 1 - alpha, eps, momentum];
   }
 }

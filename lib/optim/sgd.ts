@@ -1,6 +1,6 @@
 import { ArgumentError } from '../core/error.js';
-import { add, mul, sub } from '../ops/elementwise.js';
-import { fused } from './fused.js';
+import { addcmul, mul } from '../ops/elementwise.js';
+import { fused, gradient, variants } from './fused.js';
 import { inRange, Optimizer, type OptimizerOptions, type ParamGroup, type Params, type Rule } from './optimizer.js';
 
 export interface SGDOptions extends OptimizerOptions {
@@ -14,18 +14,24 @@ export interface SGDOptions extends OptimizerOptions {
   maximize: boolean;
 }
 
-// d = sign * g + weightDecay * p;  m = momentum * m + fresh * d
-const plain: Rule = {
-  moments: [],
-  kernel: fused('sgd', ([p, g, lr, sign, decay]) => [sub(p, mul(lr, add(mul(g, sign), mul(p, decay))))]),
-};
-const [heavyBall, nesterov] = [false, true].map(
-  (ahead): Rule => ({
-    moments: ['momentumBuffer'],
-    kernel: fused(ahead ? 'sgdNesterov' : 'sgdMomentum', ([p, g, m, lr, sign, decay, momentum, fresh]) => {
-      const d = add(mul(g, sign), mul(p, decay));
-      const next = add(mul(m, momentum), mul(d, fresh));
-      return [sub(p, mul(lr, ahead ? add(d, mul(next, momentum)) : next)), next];
+interface Variant {
+  momentum: boolean;
+  nesterov: boolean;
+  maximize: boolean;
+  decay: boolean;
+}
+
+// d = +-g + weightDecay * p;  m = momentum * m + fresh * d;  p = p - lr * (m, or d + momentum * m, or d)
+const rule = variants(
+  (v: Variant): Rule => ({
+    moments: v.momentum ? ['momentumBuffer'] : [],
+    kernel: fused('sgd', ([p, g, ...rest]) => {
+      const m = v.momentum ? rest.shift()! : null;
+      const [rate, decay, momentum, fresh] = rest;
+      const d = gradient(p, g, v.maximize, v.decay ? decay : null);
+      if (m === null) return [addcmul(p, d, rate)];
+      const next = addcmul(mul(m, momentum), d, fresh);
+      return [addcmul(p, v.nesterov ? addcmul(d, next, momentum) : next, rate), next];
     }),
   }),
 );
@@ -51,14 +57,12 @@ export class SGD extends Optimizer<SGDOptions> {
     }
   }
 
-  protected override rule(group: ParamGroup<SGDOptions>): Rule {
-    return group.momentum === 0 ? plain : group.nesterov ? nesterov : heavyBall;
+  protected override rule({ momentum, nesterov, maximize, weightDecay }: ParamGroup<SGDOptions>): Rule {
+    return rule({ momentum: momentum > 0, nesterov: momentum > 0 && nesterov, maximize, decay: weightDecay > 0 });
   }
 
   protected override scalars(group: ParamGroup<SGDOptions>, step: number): number[] {
     const { lr, momentum, dampening, weightDecay } = group;
-    const sign = group.maximize ? -1 : 1;
-    if (momentum === 0) return [lr, sign, weightDecay];
-    return [lr, sign, weightDecay, momentum, step === 1 ? 1 : 1 - dampening];
+    return [-lr, weightDecay, momentum, step === 1 ? 1 : 1 - dampening];
   }
 }

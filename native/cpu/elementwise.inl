@@ -7,9 +7,10 @@
 namespace brasa::cpu::BRASA_ISA {
 namespace {
 
-constexpr int64_t kTile = 1024;                 // elements
-constexpr int64_t kGrain = 32768;               // elements a thread takes at a time
-constexpr int64_t kMoveBytes = 4096;            // of a tile that is only moved
+constexpr int64_t kTile = 1024;       // elements
+constexpr int64_t kGrain = 32768;     // elements a thread takes at a time
+constexpr int64_t kMoveBytes = 4096;  // of a tile that is only moved
+constexpr int32_t kMaxInputs = 64, kMaxOutputs = 16;
 constexpr int64_t kStream = int64_t(32) << 20;  // bytes of an output that no cache would keep
 
 struct Instruction {
@@ -34,6 +35,7 @@ struct Port {
   int32_t reg, dtype, compute;  // compute: the register's type
   int64_t bytes;                // of an element
   bool keep;                    // the same block in every tile: loaded once a chunk
+  uint64_t later;               // of an output: the inputs that are read after it is written, should they lie under it
   int64_t stride[kMaxDims];     // bytes, along the program's dims
   Strides block;                // bytes, along the tile's planes, rows and columns
   Convert convert;              // null when the dtype is the compute type
@@ -243,12 +245,12 @@ void place_registers(Program& p, int32_t* last, int32_t* free_slots) {
     Port& out = p.out[i];
     int32_t born = 0;
     while (p.instr[born].out != out.reg) ++born;
-    // Written in place only when no input that may lie under it is read later.
+    // Written where it lies unless an input that lies under it is read later: then through a slot.
     for (int32_t j = 0; j < p.nin && out.mode == kDirect; ++j) {
       const Port& in = p.in[j];
       bool same = in.mode == kDirect && in.dtype == out.dtype && last[in.reg] > born;
       for (int32_t d = 0; d < p.nd; ++d) same &= in.stride[d] == out.stride[d];
-      if (same) out.mode = kConverted;
+      if (same) out.later |= uint64_t(1) << j;
     }
     last[out.reg] = never;
   }
@@ -263,8 +265,11 @@ void place_registers(Program& p, int32_t* last, int32_t* free_slots) {
   }
   for (int32_t k = 0; k < p.ninstr; ++k) {
     Instruction& in = p.instr[k];
-    bool direct = false;
-    for (int32_t i = 0; i < p.nout; ++i) direct |= p.out[i].reg == in.out && p.out[i].mode == kDirect;
+    bool direct = false, memory = false;
+    for (int32_t i = 0; i < p.nout; ++i) {
+      memory |= p.out[i].reg == in.out && p.out[i].mode == kDirect;
+      direct |= p.out[i].reg == in.out && p.out[i].mode == kDirect && p.out[i].later == 0;
+    }
     // A slot may be written while it is read, lane by lane, if the elements have one size.
     const bool cast = p.type[in.arg[0]] != p.type[in.out];
     if (!direct && cast) p.place[in.out] = take();
@@ -274,7 +279,7 @@ void place_registers(Program& p, int32_t* last, int32_t* free_slots) {
       last[r] = never;  // once
     }
     if (!direct && !cast) p.place[in.out] = take();
-    in.far = direct;
+    in.far = memory;
     for (const int32_t r : in.arg) in.far |= r >= 0 && p.place[r] == kMemory;
   }
 }
@@ -298,7 +303,7 @@ void store(const Port& port, char* to, const char* from, const Block& b, char* r
     if (port.mode == kConverted) return;
     from = raw;
   }
-  if (port.mode == kConverted) {
+  if (port.mode != kGathered) {
     __builtin_memcpy(to, from, b.n * port.bytes);
     return;
   }
@@ -344,6 +349,11 @@ bool run_tiles(const Program& p, const Args& args, int64_t begin, int64_t end) {
     else
       reg[r] = {nullptr, -1};
   }
+  bool in_place[kMaxOutputs];
+  for (int32_t i = 0; i < p.nout; ++i) {
+    in_place[i] = p.out[i].mode == kDirect;
+    for (int32_t j = 0; j < p.nin; ++j) in_place[i] &= !(p.out[i].later >> j & 1) || args.in[j] != args.out[i];
+  }
   for (int32_t i = 0; i < p.nscalars; ++i) fill_cell(reg[p.nin + i].p, p.type[p.nin + i], args.scalars[i]);
   int64_t at[kMaxDims];
   Block b = locate(p, 0, at);
@@ -367,13 +377,13 @@ bool run_tiles(const Program& p, const Args& args, int64_t begin, int64_t end) {
         load(port, reg[i].p, from, b, raw);
     }
     for (int32_t i = 0; i < p.nout; ++i)
-      if (p.out[i].mode == kDirect) reg[p.out[i].reg].p = static_cast<char*>(args.out[i]) + offset(p, p.out[i], at);
+      if (in_place[i]) reg[p.out[i].reg].p = static_cast<char*>(args.out[i]) + offset(p, p.out[i], at);
     for (int32_t k = 0; k < p.ninstr; ++k) {
       const Instruction& in = p.instr[k];
       in.loop(b.n, reg[in.out].p, reg[in.arg[0]], reg[in.arg[1]], reg[in.arg[2]], in.far);
     }
     for (int32_t i = 0; i < p.nout; ++i)
-      if (p.out[i].mode != kDirect)
+      if (!in_place[i])
         store(p.out[i], static_cast<char*>(args.out[i]) + offset(p, p.out[i], at), reg[p.out[i].reg].p, b, raw);
   }
   stream_fence();
@@ -467,7 +477,7 @@ bool is_move(const Call& call) {
 Status make_elementwise(CpuPlan& plan) {
   const Call& call = plan.call;
   const int32_t given = call.nin + call.nscalars;
-  if (call.nout < 1 || call.nparams <= given) return kInvalid;
+  if (call.nout < 1 || call.nout > kMaxOutputs || call.nin > kMaxInputs || call.nparams <= given) return kInvalid;
   const int32_t count = int32_t(call.params[given]);
   if (count < 0 || call.nparams != given + 1 + 5 * count + call.nout) return kInvalid;
   const Layout& lead = call.out[0];

@@ -2,6 +2,7 @@
 // The command line. Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted (Ctrl-C).
 import { readFileSync } from 'node:fs';
 import { Command, CommanderError, InvalidArgumentError } from 'commander';
+import { debugLevel } from '../core/debug.js';
 
 const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8'));
 
@@ -64,7 +65,7 @@ try {
     process.exitCode = error.exitCode === 0 ? 0 : 2; // commander has printed it
   } else {
     const { message, stack } = error instanceof Error ? error : new Error(String(error));
-    console.error(process.env.BRASA_DEBUG ? stack : `brasa: ${message}`);
+    console.error(debugLevel > 0 ? stack : `brasa: ${message}`);
     process.exitCode = 1;
   }
 }

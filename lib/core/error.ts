@@ -1,11 +1,12 @@
 /** The error classes. Every error that brasa throws on purpose is one of them, with a stable `code`. */
 import { home } from '../place.js';
+import { debugLevel } from './debug.js';
 
 /** Frames of this package at the top of a stack say nothing to a user: the stack starts at the user's line. */
 const homePath = decodeURIComponent(home.pathname);
 
 function trimStack(error: Error): void {
-  if (process.env.BRASA_DEBUG) return;
+  if (debugLevel > 0) return;
   // Deep enough to reach the user below our own frames.
   const limit = Error.stackTraceLimit;
   Error.stackTraceLimit = limit + 40;

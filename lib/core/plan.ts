@@ -7,6 +7,7 @@ import { type DType, dtypeInfo, isFloat } from './dtype.js';
 import { ArgumentError, BrasaError, DeviceError, DTypeError, ShapeError, describe } from './error.js';
 import { expandedStrides, type Layout, layoutLike, layoutOf, onLayoutReset, type Shape } from './layout.js';
 import { SMALL_BYTES, Tensor } from './tensor.js';
+import { watchPlan } from './watch.js';
 
 /** Which values backward will ask for, by input and by output. */
 export interface Saves {
@@ -273,11 +274,13 @@ export function resolve(plan: Plan): boolean {
   const id = native.plan(deviceIndex(device), Float64Array.from([...text, ...call.params]));
   if (id >= 0) {
     plan.id = id;
+    watchPlan(plan);
     return true;
   }
   const { op } = plan;
   if (id === -2 && op.decompose) {
     plan.mode = 'decompose';
+    watchPlan(plan);
     return false;
   }
   if (id === -2) {

@@ -6,11 +6,12 @@ import { fileURLToPath } from 'node:url';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 
+/** `target` is one name or several. */
 export function cmake(dir, target, definitions = []) {
   const generator = spawnSync('ninja', ['--version']).status === 0 ? ['-G', 'Ninja'] : [];
   const run = (args) => execFileSync('cmake', args, { cwd: root, stdio: 'inherit' });
   run(['-S', '.', '-B', dir, '-DCMAKE_BUILD_TYPE=Release', ...generator, ...definitions]);
-  run(['--build', dir, '--target', target, '--parallel', String(availableParallelism())]);
+  run(['--build', dir, '--target', ...[target].flat(), '--parallel', String(availableParallelism())]);
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {

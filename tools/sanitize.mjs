@@ -1,4 +1,5 @@
-// node tools/sanitize.mjs address [vitest arguments]: the addon under AddressSanitizer and UBSan, through the tests named in package.json.
+// node tools/sanitize.mjs address [vitest arguments]: under AddressSanitizer and UBSan the kernels' selftest, on the baseline instruction set,
+// then the addon through the tests named in package.json.
 // node tools/sanitize.mjs thread: the thread pool alone under ThreadSanitizer, at several thread counts.
 import { execFileSync, spawnSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
@@ -18,8 +19,13 @@ if (kind === 'thread') {
 } else {
   // node-gyp-build looks for <BRASA_PREBUILD>/build/Release/*.node before anything else.
   const output = `${process.cwd()}/build/asan/build/Release`;
-  cmake('build/asan', 'brasa', ['-DBRASA_SANITIZE=address,undefined', `-DCMAKE_LIBRARY_OUTPUT_DIRECTORY=${output}`]);
+  cmake(
+    'build/asan',
+    ['brasa', 'selftest'],
+    ['-DBRASA_SANITIZE=address,undefined', `-DCMAKE_LIBRARY_OUTPUT_DIRECTORY=${output}`],
+  );
   const runtime = execFileSync(process.env.CXX ?? 'c++', ['-print-file-name=libasan.so'], { encoding: 'utf8' }).trim();
+  run('build/asan/selftest', process.arch === 'x64' ? ['v2'] : [], { UBSAN_OPTIONS: 'print_stacktrace=1' });
   run(process.execPath, ['node_modules/vitest/vitest.mjs', 'run', ...rest], {
     BRASA_PREBUILD: `${process.cwd()}/build/asan`,
     LD_PRELOAD: runtime,

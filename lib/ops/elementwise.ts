@@ -74,6 +74,10 @@ export const addcmul = ternary('addcmul', { grad: (g, _x, y, z) => [g, () => mul
 export const lerp = ternary('lerp', {
   grad: (g, x, y, weight) => [() => sub(g, mul(g, weight)), () => mul(g, weight), () => mul(g, sub(y, x))],
 });
+/** x + weight * (y^2 - x): a running mean of squares. */
+export const lerpSquare = ternary('lerpSquare', { grad: null });
+/** x / (sqrt(y) + z), the root to the last bit or so. */
+export const divRoot = ternary('divRoot', { grad: null });
 
 // ---- powers, exponentials, logarithms
 

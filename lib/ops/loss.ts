@@ -8,12 +8,14 @@ import type { Tensor } from '../core/tensor.js';
 import {
   abs,
   add,
+  addcmul,
   cast,
   clamp,
   div,
   exp,
   log,
   log1p,
+  minimum,
   lt,
   mul,
   ne,
@@ -48,11 +50,19 @@ function alike(x: Tensor, y: Tensor, name: string): void {
     throw new ShapeError(`input and target do not fit: ${show(x.shape)} and ${show(y.shape)}`, { op: name });
 }
 
+const squaredError = op('squaredError', {
+  args: (x: Tensor, y: Tensor) => ({ inputs: [x, y] }),
+  decompose: ([x, y]) => square(sub(x, y)),
+  grad: (g, [x, y]) => {
+    const d = () => mul(g, mul(sub(x, y), 2));
+    return [d, () => neg(d())];
+  },
+});
 /** The squared difference. (torch.nn.functional.mse_loss) */
 export function mseLoss(input: Tensor, target: Tensor, options: LossOptions = {}): Tensor {
   alike(input, target, 'mseLoss');
   checkOptions(options, 'mseLoss');
-  return reduced(square(sub(input, target)), options.reduction, 'mseLoss');
+  return reduced(squaredError(input, target), options.reduction, 'mseLoss');
 }
 
 /** The absolute difference. (torch.nn.functional.l1_loss) */
@@ -64,9 +74,15 @@ export function l1Loss(input: Tensor, target: Tensor, options: LossOptions = {})
 
 const smoothL1 = op('smoothL1', {
   args: (x: Tensor, y: Tensor, beta: number) => ({ inputs: [x, y], params: { beta } }),
+  // c (d - c / 2) / beta, c the lesser of d and beta
   decompose: ([x, y], { beta }) => {
     const d = abs(sub(x, y));
-    return where(lt(d, beta), mul(square(d), 0.5 / beta), sub(d, 0.5 * beta));
+    const c = minimum(d, beta);
+    return mul(mul(addcmul(d, c, -0.5), c), 1 / beta);
+  },
+  grad: (g, [x, y], _out, { beta }) => {
+    const d = () => mul(g, mul(clamp(sub(x, y), -beta, beta), 1 / beta));
+    return [d, () => neg(d())];
   },
 });
 /** Squared below `beta` (1 unless said), absolute above. (torch.nn.functional.smooth_l1_loss) */

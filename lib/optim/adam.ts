@@ -1,4 +1,4 @@
-import { addcmul, div, lerp, maximum, mul, sqrt, square } from '../ops/elementwise.js';
+import { addcmul, divRoot, lerp, lerpSquare, maximum, mul } from '../ops/elementwise.js';
 import { fused, gradient, variants } from './fused.js';
 import { inRange, Optimizer, type OptimizerOptions, type ParamGroup, type Params, type Rule } from './optimizer.js';
 
@@ -20,19 +20,20 @@ interface Variant {
   decay: 'none' | 'gradient' | 'weights';
 }
 
-// d = +-g + l2 * p;  m, v: running means of d and d^2;  p = keep * p - rate * m / (sqrt(v) * scale + eps)
+// d = +-g + l2 * p;  m, v: running means of d and d^2;  p = keep * p - rate * m / (sqrt(v) + eps),
+// where PyTorch divides sqrt(v) by c = sqrt(1 - beta2^step): here c multiplies the rate and eps
 const rule = variants(
   (v: Variant): Rule => ({
     moments: ['expAvg', 'expAvgSq', ...(v.amsgrad ? ['maxExpAvgSq'] : [])],
     kernel: fused('adam', ([p, g, m, s, ...rest]) => {
       const largest = v.amsgrad ? rest.shift()! : null;
-      const [l2, keep, fresh1, fresh2, rate, scale, eps] = rest;
+      const [l2, keep, fresh1, fresh2, rate, eps] = rest;
       const d = gradient(p, g, v.maximize, v.decay === 'gradient' ? l2 : null);
       const mean = lerp(m, d, fresh1);
-      const meanSquare = lerp(s, square(d), fresh2);
+      const meanSquare = lerpSquare(s, d, fresh2);
       const top = largest === null ? meanSquare : maximum(largest, meanSquare);
       const kept = v.decay === 'weights' ? mul(p, keep) : p;
-      const next = addcmul(kept, div(mean, addcmul(eps, sqrt(top), scale)), rate);
+      const next = addcmul(kept, divRoot(mean, top, eps), rate);
       return largest === null ? [next, mean, meanSquare] : [next, mean, meanSquare, top];
     }),
   }),
@@ -66,9 +67,9 @@ export class Adam extends Optimizer<AdamOptions> {
   protected override scalars(group: ParamGroup<AdamOptions>, step: number): number[] {
     const { lr, betas, eps } = group;
     const { l2, keep } = this.decay(group);
-    const rate = lr / (1 - betas[0] ** step);
-    const scale = 1 / Math.sqrt(1 - betas[1] ** step);
-    return [l2, keep, 1 - betas[0], 1 - betas[1], -rate, scale, eps];
+    const correction = Math.sqrt(1 - betas[1] ** step);
+    const rate = (lr / (1 - betas[0] ** step)) * correction;
+    return [l2, keep, 1 - betas[0], 1 - betas[1], -rate, eps * correction];
   }
 
   /** How weight decay enters: added to the gradient, or the factor of the weights. */

@@ -1,4 +1,4 @@
-import { add, addcmul, div, lerp, sqrt, square, sub } from '../ops/elementwise.js';
+import { addcmul, divRoot, lerp, lerpSquare, square, sub } from '../ops/elementwise.js';
 import { fused, gradient, variants } from './fused.js';
 import { inRange, Optimizer, type OptimizerOptions, type ParamGroup, type Params, type Rule } from './optimizer.js';
 
@@ -30,10 +30,10 @@ const rule = variants(
       const b = momentum ? rest.shift()! : null;
       const [rate, l2, fresh, eps, keep] = rest;
       const d = gradient(p, g, maximize, decay ? l2 : null);
-      const meanSquare = lerp(v, square(d), fresh);
+      const meanSquare = lerpSquare(v, d, fresh);
       const mean = a === null ? null : lerp(a, d, fresh);
       const variance = mean === null ? meanSquare : sub(meanSquare, square(mean));
-      const u = div(d, add(sqrt(variance), eps));
+      const u = divRoot(d, variance, eps);
       const move = b === null ? u : addcmul(u, b, keep);
       return [addcmul(p, move, rate), meanSquare, ...(mean ? [mean] : []), ...(momentum ? [move] : [])];
     }),

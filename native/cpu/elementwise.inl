@@ -203,7 +203,8 @@ Status read_program(const Call& call, Program& p, int32_t* ours) {
     if (!loop) return kUnsupported;
     for (int j = 0; j < 3; ++j)
       if (j < arity(op) ? arg[j] < 0 || (op != kOp_cast && p.type[arg[j]] != type) : arg[j] >= 0) return kInvalid;
-    ours[given + k] = emit(loop, type, arg[0], arg[1], arg[2]);
+    const bool same = (op == kOp_copy || op == kOp_cast) && p.type[arg[0]] == type;
+    ours[given + k] = same ? arg[0] : emit(loop, type, arg[0], arg[1], arg[2]);
   }
   const int32_t computed = next;
   for (int32_t i = 0; i < p.nout; ++i) {

@@ -92,11 +92,18 @@ void op_loop(int64_t n, void* out, const Source& x, const Source& y, const Sourc
 }
 
 template <class From, class To>
-void cast_loop(int64_t n, void* out, const Source& x, const Source&, const Source&, bool) {
+void cast_loop(int64_t n, void* out, const Source& x, const Source&, const Source&, bool far) {
   const From* px = reinterpret_cast<const From*>(x.p);
   To* to = static_cast<To*>(out);
   if (x.mask) {
-    for (int64_t i = 0; i < n; ++i) to[i] = To(px[i]);  // out of range: what the machine does
+    constexpr int64_t kStep = 64;
+    int64_t i = 0;
+    for (; far && i + kStep <= n; i += kStep) {
+      for (int64_t b = 0; b < kStep * int64_t(sizeof(From)); b += 64) prefetch_ahead((const char*)(px + i) + b);
+      for (int64_t b = 0; b < kStep * int64_t(sizeof(To)); b += 64) prefetch_ahead((const char*)(to + i) + b);
+      for (int64_t j = i; j < i + kStep; ++j) to[j] = To(px[j]);
+    }
+    for (; i < n; ++i) to[i] = To(px[i]);  // out of range: what the machine does
   } else {
     for (int64_t i = 0; i < n; ++i) to[i] = To(px[0]);
   }

@@ -248,5 +248,13 @@ BRASA_INLINE F32 rsqrt(F32 x) {  // one step of Newton's from 14 bits, where x i
 }
 #endif
 
+// sqrt(x) to 1 ULP where that is faster.
+BRASA_INLINE F64 root(F64 x) { return sqrt(x); }
+BRASA_INLINE F32 root(F32 x) {
+  if (BRASA_SIMD_BYTES < 64) return sqrt(x);
+  const F32 y = x * rsqrt(x);
+  return select((x == F32(0.f)) | (x == F32(__builtin_inff())), x, y);
+}
+
 }  // namespace
 }  // namespace brasa::cpu::BRASA_ISA

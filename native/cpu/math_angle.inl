@@ -51,14 +51,13 @@ BRASA_INLINE F64 tan_fast(F64 x) {
   const I64 odd = (to_int(a.n) & I64(1)) != I64(0);
   return select(odd, -c, s) / select(odd, s, c);
 }
-#define BRASA_ANGLE(name, fast, at_zero)                                                            \
-  BRASA_INLINE F64 name(F64 x) {                                                                    \
-    const F64 a = abs(x);                                                                           \
-    const I64 large = (a > F64(kLargeAngle)) & (a < F64(__builtin_inf()));                          \
-    F64 y = select(a == F64(0.), at_zero, fast);                                                    \
-    if (__builtin_expect(any(large), 0))                                                            \
-      y = select(large, map(x, [](double s) { return __builtin_##name(s); }), y);                   \
-    return y;                                                                                       \
+#define BRASA_ANGLE(name, fast, at_zero)                                                                             \
+  BRASA_INLINE F64 name(F64 x) {                                                                                     \
+    const F64 a = abs(x);                                                                                            \
+    const I64 large = (a > F64(kLargeAngle)) & (a < F64(__builtin_inf()));                                           \
+    F64 y = select(a == F64(0.), at_zero, fast);                                                                     \
+    if (__builtin_expect(any(large), 0)) y = select(large, map(x, [](double s) { return __builtin_##name(s); }), y); \
+    return y;                                                                                                        \
   }
 BRASA_ANGLE(sin, sin_turned(x, 0), x)
 BRASA_ANGLE(cos, sin_turned(x, 1), F64(1.))
@@ -101,8 +100,10 @@ BRASA_INLINE F32 sin_turned(F32 a, int quarter) {  // sin(a + quarter pi/2) for 
 BRASA_INLINE F32 tan_fast(F32 a) {
   const ShortAngle p = reduce_angle(a);
   const F32 r = p.r, z = r * r;
-  const F32 t = r + fma(r * z, poly(z, 4.48611608e-3f, -1.29248558e-4f, 1.10050981e-2f, 2.12182489e-2f, 5.40720133e-2f,
-                                    0.133325593f, 0.333333527f), p.tail);
+  const F32 t = r + fma(r * z,
+                        poly(z, 4.48611608e-3f, -1.29248558e-4f, 1.10050981e-2f, 2.12182489e-2f, 5.40720133e-2f,
+                             0.133325593f, 0.333333527f),
+                        p.tail);
   const I32 odd = (p.n & I32(1)) != I32(0);
   return select(odd, F32(-1.f), t) / select(odd, t, F32(1.f));
 }
@@ -163,8 +164,10 @@ BRASA_INLINE F32 acos(F32 x) {
 // atan(t) - t for |t| <= 1, plus a tail
 BRASA_INLINE F32 atan_rest(F32 t, F32 tail) {
   const F32 z = t * t;
-  return fma(t * z, poly(z, -1.79362299e-3f, 1.09146121e-2f, -3.11778588e-2f, 5.79576077e-2f, -8.40345121e-2f,
-                         0.109521861f, -0.142642417f, 0.199985483f, -0.333332991f), tail);
+  return fma(t * z,
+             poly(z, -1.79362299e-3f, 1.09146121e-2f, -3.11778588e-2f, 5.79576077e-2f, -8.40345121e-2f, 0.109521861f,
+                  -0.142642417f, 0.199985483f, -0.333332991f),
+             tail);
 }
 BRASA_INLINE F32 atan(F32 x) {
   const F32 a = abs(x), one(1.f), zero(0.f);

@@ -79,6 +79,9 @@ export interface Native {
   sweep(all: boolean): number;
   plan(device: number, description: Float64Array): number;
   dropPlan(id: number): void;
+  program(device: number, description: Float64Array, scalars: Float64Array): number;
+  runProgram(outputs: readonly object[]): void;
+  dropProgram(id: number): void;
   stats(device: number): {
     liveBytes: number;
     cachedBytes: number;

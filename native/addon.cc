@@ -16,6 +16,7 @@
 #include "file.h"
 #include "napi.h"
 #include "plans.h"
+#include "programs.h"
 #include "slots.h"
 
 namespace brasa {
@@ -33,6 +34,7 @@ struct Env {
   double* numbers;
   Slots slots;
   Plans plans;
+  Programs programs{&slots, &plans};
   int64_t reported_bytes = 0;
 
   explicit Env(void* memory)
@@ -106,6 +108,57 @@ napi_value run(napi_env env, napi_callback_info info) {
     words[2 + i] = e.slots.take(fresh[i], plan.device);
   }
   words[1] = kOk;
+  return nullptr;
+}
+
+// program(device, Float64Array, scalars: Float64Array) -> program id, or -status; programs.h says what the numbers are.
+// The scalars are read at each run.
+napi_value program(napi_env env, napi_callback_info info) {
+  Arguments args(env, info);
+  size_t length = 0, scalar_bytes = 0;
+  const double* text = reinterpret_cast<double*>(args.bytes(1, &length));
+  const double* scalars = reinterpret_cast<double*>(args.bytes(2, &scalar_bytes));
+  if (!device(args.integer(0)) || !text) return number(env, -kInvalid);
+  napi_ref held = nullptr;
+  napi_create_reference(env, args.values[2], 1, &held);
+  const int32_t id = args.env->programs.make(args.integer(0), text, text + length / sizeof(double), scalars,
+                                             static_cast<int64_t>(scalar_bytes / sizeof(double)), held);
+  if (id < 0) napi_delete_reference(env, held);
+  return number(env, id);
+}
+
+// runProgram(storages): words[0] the program, words[8..] slots of what is bound, numbers[48..] their offsets; the
+// outputs live as long as the storages, and their slots follow in words. words[1] is the status; when a step failed,
+// words[2] says which, or is -1.
+napi_value run_program(napi_env env, napi_callback_info info) {
+  Arguments args(env, info);
+  Env& e = *args.env;
+  e.words[1] = kInvalid;
+  e.words[2] = -1;
+  Program* p = e.programs.find(e.words[0]);
+  if (!p) return nullptr;
+  int64_t fault[4] = {};
+  const Status status = e.programs.run(*p, e.words + 8, e.numbers + kInOffsets, fault, &e.words[2]);
+  e.words[1] = status;
+  if (status != kOk) {
+    for (int i = 0; i < 4; ++i) e.numbers[kFault + i] = static_cast<double>(fault[i]);
+    return nullptr;
+  }
+  for (size_t i = 0; i < p->fresh.size(); ++i) {
+    napi_value storage = nullptr;
+    napi_get_element(env, args.values[0], static_cast<uint32_t>(i), &storage);
+    e.slots.open_group(weak_reference(env, storage));
+    e.words[8 + p->nbound + i] = e.slots.take(p->fresh[i], p->device);
+    p->fresh[i] = nullptr;
+  }
+  return nullptr;
+}
+
+napi_value drop_program(napi_env env, napi_callback_info info) {
+  Arguments args(env, info);
+  if (void* held = args.env->programs.drop(args.integer(0))) {
+    napi_delete_reference(env, static_cast<napi_ref>(held));
+  }
   return nullptr;
 }
 
@@ -351,6 +404,9 @@ napi_value init(napi_env env, napi_value exports) {
                    {"sweep", sweep},
                    {"plan", plan},
                    {"dropPlan", drop_plan},
+                   {"program", program},
+                   {"runProgram", run_program},
+                   {"dropProgram", drop_program},
                    {"stats", stats},
                    {"trim", trim},
                    {"devices", devices},

@@ -12,6 +12,7 @@ struct PlanEntry {
   Plan* plan = nullptr;
   int32_t device = 0;
   int32_t nin = 0, nout = 0, nscalars = 0;
+  int32_t holders = 0;  // whoever made it, and programs
   int64_t out_bytes[kMaxOut] = {};
 };
 
@@ -69,6 +70,7 @@ class Plans {
     entry.nin = call.nin;
     entry.nout = call.nout;
     entry.nscalars = call.nscalars;
+    entry.holders = 1;
     for (int i = 0; i < call.nout; ++i) {
       entry.out_bytes[i] = layout_bytes(call.out[i]);
       if (entry.out_bytes[i] < 0) return -kOutOfMemory;
@@ -85,8 +87,10 @@ class Plans {
     return id;
   }
 
+  void hold(int32_t id) { entries_[id].holders++; }
+
   void drop(int32_t id) {
-    if (!find(id)) return;
+    if (!find(id) || --entries_[id].holders > 0) return;
     device(entries_[id].device)->backend.drop(entries_[id].plan);
     entries_[id].plan = nullptr;
     free_.push_back(id);

@@ -7,7 +7,7 @@ import { NO_PARAMS, type Node, recording, type Saved } from '../core/tape.js';
 import {
   abstract,
   freeStorage,
-  isAbstract,
+  gradientOf,
   pin,
   SEEN,
   seen,
@@ -222,7 +222,7 @@ export function backward(y: Tensor, options: BackwardOptions & { gradient?: Tens
   runBackward([y], [seed], options, (node, _index, grad) => {
     const leaf = node.leaf;
     if (leaf === null) return false;
-    const before = leaf.gradient;
+    const before = gradientOf(leaf);
     if (before === null) leaf.gradient = own(grad, taken, mark, options.createGraph ?? false);
     else if (options.createGraph || before.node !== null || before.storage.holders >= SEEN)
       leaf.gradient = apply(op('add'), [before, grad]);
@@ -235,10 +235,7 @@ export function backward(y: Tensor, options: BackwardOptions & { gradient?: Tens
 /** A gradient that nothing else holds may become the leaf's; anything shared is copied. */
 function own(grad: Tensor, taken: Set<Tensor['storage']>, mark: number, createGraph: boolean): Tensor {
   const fresh = grad.storage.id >= mark && !taken.has(grad.storage);
-  if (
-    createGraph ||
-    (fresh && grad.layout.strides.every((s, i) => s !== 0 || grad.shape[i]! <= 1) && !isAbstract(grad))
-  ) {
+  if (createGraph || (fresh && grad.layout.strides.every((s, i) => s !== 0 || grad.shape[i]! <= 1))) {
     taken.add(grad.storage);
     grad.owns ||= fresh;
     return grad;

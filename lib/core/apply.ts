@@ -19,10 +19,12 @@ import {
   statusError,
   Tensor,
 } from './tensor.js';
+import { compiling } from './cells.js';
 
 /** Takes the place of running: while a function is traced. */
 export interface Tracer {
-  emit(plan: Plan, inputs: readonly Operand[], outs: readonly Tensor[] | null): Tensor[];
+  /** Null: the backend has no kernel, the decomposition is to run. */
+  emit(plan: Plan, inputs: readonly Operand[], outs: readonly Tensor[] | null): Tensor[] | null;
 }
 
 /** Filled in by the layers above. */
@@ -41,6 +43,20 @@ const SCALARS = 8;
 const FAULT = 40;
 const IN_OFFSETS = 48;
 const MAX_INPUTS = 4000;
+
+/** Runs `fn` now, also while a function is traced: for state that is made at the first call. */
+export function untraced<R>(fn: () => R): R {
+  const { tracer } = hooks;
+  const { recorder } = compiling;
+  hooks.tracer = null;
+  compiling.recorder = null;
+  try {
+    return fn();
+  } finally {
+    hooks.tracer = tracer;
+    compiling.recorder = recorder;
+  }
+}
 
 /** Runs an op of one output. */
 export function apply(op: Op, inputs: readonly Operand[], params: Params = NO_PARAMS): Tensor {
@@ -73,6 +89,7 @@ function dispatch(op: Op, inputs: readonly Operand[], params: Params, outs: read
   }
   // Without a gradient rule of its own, an op is differentiated through its decomposition: run that, recorded.
   if (plan.mode === 'decompose' || (mask !== 0 && op.grad === undefined)) return decomposed(plan, inputs, params, outs);
+  if (plan.integers) checkIntegers(plan, inputs);
   const results = hooks.tracer !== null ? hooks.tracer.emit(plan, inputs, outs) : emit(plan, inputs, outs);
   if (results === null) return decomposed(plan, inputs, params, outs);
   if (outs === null) {
@@ -122,7 +139,6 @@ function emit(plan: Plan, inputs: readonly Operand[], outs: readonly Tensor[] | 
   for (let i = 0; i < inputs.length; i++) {
     const x = inputs[i]!;
     if (typeof x === 'number') {
-      if (plan.integers && !Number.isInteger(x)) refuseFraction(plan, x);
       numbers[scalars++] = x;
     } else {
       const slot = x.storage.slot;
@@ -182,14 +198,17 @@ function refuse(x: Tensor, plan: Plan): never {
   );
 }
 
-function refuseFraction(plan: Plan, value: number): never {
+function checkIntegers(plan: Plan, inputs: readonly Operand[]): void {
+  const fraction = inputs.find((x) => typeof x === 'number' && !Number.isInteger(x));
+  if (fraction === undefined) return;
   const dtype = (plan.inputs.find((x) => x !== null) ?? plan.layouts[0]!).dtype;
-  throw new DTypeError(`the number ${value} does not fit ${dtype}: convert with .to('f32') first`, {
+  throw new DTypeError(`the number ${fraction} does not fit ${dtype}: convert with .to('f32') first`, {
     op: plan.op.name,
   });
 }
 
-function fault(plan: Plan): Error {
+/** The error for the status that the last native call left. */
+export function fault(plan: Plan): Error {
   closeGroup();
   const status = words[1]!;
   const options = { op: plan.op.name };

@@ -44,8 +44,7 @@ export function deviceIndex(device: string): number {
 
 function unavailable(device: string): string {
   const have = [...new Set(native.devices().map((row: DeviceRow) => row.backend))].join(', ');
-  if (/^(cuda|vulkan)(:\d+)?$/.test(device))
-    return `device '${device}' is not available in this build; there is: ${have}`;
+  if (isDevice(device)) return `device '${device}' is not available in this build; there is: ${have}`;
   return `unknown device ${describe(device)}; there is: ${have}`;
 }
 

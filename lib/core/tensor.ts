@@ -6,6 +6,7 @@ import { dtypeInfo } from './dtype.js';
 import { ArgumentError, BrasaError, DisposedError, OutOfMemoryError, TraceError, describe } from './error.js';
 import type { Layout, Shape } from './layout.js';
 import type { Node } from './tape.js';
+import { compiling } from './cells.js';
 
 /** `slot` of a storage that was freed, and of one that only exists while tracing. */
 export const FREED = -1;
@@ -80,7 +81,7 @@ export class Tensor {
   owns: boolean;
   /** @internal */
   disposed = false;
-  /** @internal `grad`, for whoever does not keep it. */
+  /** @internal Read it by gradientOf(). */
   gradient: Tensor | null = null;
 
   /** @internal Use tensor(), zeros() and the like. */
@@ -118,9 +119,11 @@ export class Tensor {
 
   /** The gradient that `backward()` accumulated, of this tensor's shape and dtype; null before. */
   get grad(): Tensor | null {
-    return this.gradient && seen(this.gradient);
+    const g = gradientOf(this);
+    return g && seen(g);
   }
   set grad(value: Tensor | null) {
+    compiling.recorder?.gradient(this, true);
     this.gradient = value && seen(value);
   }
 
@@ -172,11 +175,18 @@ export function seen(x: Tensor): Tensor {
   return x;
 }
 
-/** Forgets the gradient of x; its memory goes at once, unless the user or a graph has it. */
+/** `x.grad`, for whoever does not keep it. */
+export function gradientOf(x: Tensor): Tensor | null {
+  compiling.recorder?.gradient(x, false);
+  return x.gradient;
+}
+
+/** Forgets the gradient of x; its memory goes at once, unless the user, a graph or a program has it. */
 export function forgetGradient(x: Tensor): void {
+  compiling.recorder?.gradient(x, true);
   const g = x.gradient;
   x.gradient = null;
-  if (g !== null && g.node === null && g.storage.holders < SEEN) g.dispose();
+  if (g !== null && g.node === null && g.storage.holders < SEEN && compiling.recorder === null) g.dispose();
 }
 
 /** A view of the same memory. */

@@ -6,6 +6,7 @@ import { sameShape, show } from '../core/layout.js';
 import { detach, isLeaf, requiresGrad_ } from '../core/leaf.js';
 import { noGrad } from '../core/scope.js';
 import { become, forgetGradient, pin, Tensor } from '../core/tensor.js';
+import { flag } from '../core/cells.js';
 import { copy_ } from '../ops/elementwise.js';
 import { to } from '../ops/to.js';
 import { addHook, type ForwardHook, type ForwardPreHook } from './hooks.js';
@@ -88,8 +89,14 @@ function unique(entries: Iterable<[string, Tensor]>): [string, Tensor][] {
  * `#private` fields are not seen); `forward` is defined and called. PyTorch: nn.Module.
  */
 export abstract class Module {
+  #training = true;
   /** Whether dropout drops and batch norm updates; set by `train()` and `eval()`. */
-  training = true;
+  get training(): boolean {
+    return flag(this, 'training', this.#training);
+  }
+  set training(mode: boolean) {
+    this.#training = mode;
+  }
 
   // biome-ignore lint/suspicious/noExplicitAny: each module says its own signature
   abstract forward(...inputs: any[]): unknown;

@@ -39,11 +39,12 @@ export const square = unary('square', { grad: (g, x) => mul(mul(g, x), 2) });
 export const reciprocal = unary('reciprocal', { grad: (g, _x, y) => neg(mul(g, mul(y, y))) });
 /** x to the power y. A negative base with a fractional exponent gives NaN. (torch.pow) */
 export const pow: (x: Operand, y: Operand) => Tensor = binary('pow', {
-  grad: (g, x, y, out) => [
-    () => powGradBase(g, x as Tensor, y),
-    () => mul(g, where(logicalAnd(eq(x, 0), ge(y, 0)), 0, mul(out, log(x as Tensor)))),
-  ],
+  grad: (g, x, y, out) => [() => powGradBase(g, x as Tensor, y), () => mul(g, powGradExponent(x, y, out))],
 });
+function powGradExponent(x: Operand, y: Operand, out: Tensor): Tensor {
+  if (typeof x === 'number') return x === 0 ? where(ge(y, 0), 0, mul(out, Math.log(x))) : mul(out, Math.log(x));
+  return where(logicalAnd(eq(x, 0), ge(y, 0)), 0, mul(out, log(x)));
+}
 function powGradBase(g: Tensor, x: Tensor, y: Operand): Tensor {
   if (y === 0) return mul(x, 0);
   if (y === 1) return g;

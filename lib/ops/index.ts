@@ -2,7 +2,7 @@
 import { applyInto } from '../core/apply.js';
 import { asTensor, lookup, op, opMany } from '../core/define.js';
 import { type DType, isInteger } from '../core/dtype.js';
-import { ArgumentError, DTypeError, ShapeError } from '../core/error.js';
+import { ArgumentError, checkOptions, describe, DTypeError, ShapeError } from '../core/error.js';
 import { show } from '../core/layout.js';
 import { noGrad } from '../core/scope.js';
 import { handOver, type Tensor } from '../core/tensor.js';
@@ -248,7 +248,7 @@ export function topk(
   const d = wrapDim(dim, x, 'topk');
   const n = x.shape[d];
   if (n === undefined || !Number.isInteger(k) || k < 0 || k > n)
-    throw new ArgumentError(`k = ${k} of a dim of ${n ?? 1}`, { op: 'topk' });
+    throw new ArgumentError(`k = ${describe(k)} of a dim of ${n ?? 1}`, { op: 'topk' });
   const [values, indices] = topkKernel(x, k, d, options.largest ?? true, options.sorted ?? true);
   return { values: values!, indices: indices! };
 }
@@ -256,6 +256,7 @@ export function topk(
 /** One-hot rows: (…) -> (…, classes), i32 unless another dtype is given. (torch.nn.functional.one_hot) */
 export function oneHot(index: Tensor, classes: number, options: { dtype?: DType } = {}): Tensor {
   checkIndex(index, 'oneHot');
+  checkOptions(options, 'oneHot');
   const dtype = options.dtype ?? 'i32';
   const target = zeros([...index.shape, classes], { dtype, device: index.device });
   const one = full([], 1, { dtype, device: index.device });

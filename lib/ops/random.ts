@@ -9,6 +9,7 @@ import { ArgumentError, DTypeError, ShapeError, checkOptions, describe } from '.
 import { type Shape, show, sizeOf } from '../core/layout.js';
 import { requiresGrad_ } from '../core/leaf.js';
 import type { Tensor } from '../core/tensor.js';
+import { freshNumbers } from '../core/cells.js';
 import { cast, mul } from './elementwise.js';
 import { type TensorOptions, zerosLike } from './free.js';
 import { argsort } from './index.js';
@@ -65,6 +66,11 @@ export function manualSeed(seed: number): Generator {
   return defaultGenerator.manualSeed(seed);
 }
 
+/** Seed and first counter for `size` numbers, anew at each run. */
+function counters(generator: Generator, size: number): readonly [number, number] {
+  return freshNumbers(() => [generator.seed, generator.take(size)], 2) as readonly [number, number];
+}
+
 export interface RandomOptions extends TensorOptions {
   /** The default generator unless given. */
   generator?: Generator;
@@ -109,14 +115,15 @@ function draw(
     if (typeof n !== 'number')
       throw new ArgumentError(`bounds and moments are numbers, got ${describe(n)}`, { op: name });
   }
-  const y = randomKernel(kind, generator.seed, generator.take(sizeOf(shape)), low, high, shape, dtype, device);
+  const [seed, offset] = counters(generator, sizeOf(shape));
+  const y = randomKernel(kind, seed, offset, low, high, shape, dtype, device);
   return options.requiresGrad ? requiresGrad_(y) : y;
 }
 
 function floats(options: RandomOptions, name: string): void {
   checkOptions(options, name);
   if (options.dtype !== undefined && !isFloat(options.dtype))
-    throw new DTypeError(`gives floats, not ${options.dtype}`, { op: name });
+    throw new DTypeError(`gives floats, not ${describe(options.dtype)}`, { op: name });
 }
 
 /** Uniform numbers in [0, 1), or in [low, high). (torch.rand) */
@@ -142,7 +149,7 @@ export function randint(low: number, high: number, shape: Shape, options: Random
 }
 /** 1 with probability p, else 0; f32 unless said. (torch.bernoulli) */
 export function bernoulli(p: number, shape: Shape, options: RandomOptions = {}): Tensor {
-  if (!(p >= 0 && p <= 1))
+  if (typeof p !== 'number' || !(p >= 0 && p <= 1))
     throw new ArgumentError(`a probability lies in [0, 1], got ${describe(p)}`, { op: 'bernoulli' });
   return draw('bernoulli', shape, p, 0, options, 'f32', 'bernoulli');
 }
@@ -150,7 +157,7 @@ export function bernoulli(p: number, shape: Shape, options: RandomOptions = {}):
 export function randperm(n: number, options: RandomOptions = {}): Tensor {
   checkOptions(options, 'randperm');
   if (options.dtype !== undefined && !isInteger(options.dtype))
-    throw new DTypeError(`gives integers, not ${options.dtype}`, { op: 'randperm' });
+    throw new DTypeError(`gives integers, not ${describe(options.dtype)}`, { op: 'randperm' });
   const keys = draw(
     'integers',
     [n],
@@ -193,5 +200,5 @@ export function dropout(x: Tensor, p = 0.5, options: { training?: boolean; gener
   if (options.training === false || p === 0) return x;
   if (p === 1) return mul(x, zerosLike(x));
   const generator = generatorOf(options.generator, 'dropout');
-  return dropoutKernel(x, generator.seed, generator.take(x.size), p);
+  return dropoutKernel(x, ...counters(generator, x.size), p);
 }

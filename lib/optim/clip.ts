@@ -1,5 +1,5 @@
 import { noGrad } from '../core/scope.js';
-import type { Tensor } from '../core/tensor.js';
+import { gradientOf, type Tensor } from '../core/tensor.js';
 import { add, cast, clamp_, div, minimum, mul_ } from '../ops/elementwise.js';
 import { stack, zeros } from '../ops/free.js';
 import { norm } from '../ops/reduce.js';
@@ -14,7 +14,7 @@ export function clipGradNorm_(
   { normType = 2 }: { normType?: number } = {},
 ): Tensor {
   return noGrad(() => {
-    const grads = [...params].flatMap(({ grad }) => (grad === null ? [] : [grad]));
+    const grads = [...params].flatMap((p) => gradientOf(p) ?? []);
     if (grads.length === 0) return zeros([]);
     const total = totalNorm(grads, normType);
     const factor = minimum(div(maxNorm, add(total, 1e-6)), 1);
@@ -26,7 +26,10 @@ export function clipGradNorm_(
 /** Limits each value of each gradient to [-value, value], in place. PyTorch: nn.utils.clip_grad_value_. */
 export function clipGradValue_(params: Iterable<Tensor>, value: number): void {
   noGrad(() => {
-    for (const { grad } of params) if (grad !== null) clamp_(grad, -value, value);
+    for (const p of params) {
+      const g = gradientOf(p);
+      if (g !== null) clamp_(g, -value, value);
+    }
   });
 }
 

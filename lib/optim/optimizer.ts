@@ -1,8 +1,10 @@
+import { untraced } from '../core/apply.js';
 import { ArgumentError, type BrasaError, ShapeError } from '../core/error.js';
 import { sameShape, show } from '../core/layout.js';
 import { detach, isLeaf } from '../core/leaf.js';
 import { noGrad } from '../core/scope.js';
-import { forgetGradient, pin, Tensor } from '../core/tensor.js';
+import { afterwards, freshNumbers, compiling } from '../core/cells.js';
+import { forgetGradient, gradientOf, pin, Tensor } from '../core/tensor.js';
 import { copy_, zero_ } from '../ops/elementwise.js';
 import { zerosLike } from '../ops/free.js';
 import type { Fused } from './fused.js';
@@ -102,7 +104,7 @@ export abstract class Optimizer<O extends OptimizerOptions = OptimizerOptions> {
   zeroGrad({ setToNone = true }: { setToNone?: boolean } = {}): void {
     for (const p of this.paramGroups.flatMap((group) => group.params)) {
       if (setToNone) forgetGradient(p);
-      else if (p.gradient !== null) noGrad(() => zero_(p.gradient!));
+      else if (gradientOf(p) !== null) noGrad(() => zero_(p.gradient!));
     }
   }
 
@@ -111,7 +113,15 @@ export abstract class Optimizer<O extends OptimizerOptions = OptimizerOptions> {
     noGrad(() => {
       for (const group of this.paramGroups) {
         const rule = this.rule(group);
-        for (const p of group.params) if (p.gradient !== null) this.#move(p, p.gradient, group, rule);
+        const { params } = group;
+        const { length } = params;
+        compiling.recorder?.guard(
+          () => this.rule(group) === rule && group.params === params && params.length === length,
+        );
+        for (const p of group.params) {
+          const g = gradientOf(p);
+          if (g !== null) this.#move(p, g, group, rule);
+        }
       }
     });
   }
@@ -120,11 +130,11 @@ export abstract class Optimizer<O extends OptimizerOptions = OptimizerOptions> {
     const state = this.#state.get(p) ?? ({ step: 0 } as ParamState);
     this.#state.set(p, state);
     const kept = moments.map((name) => {
-      state[name] ??= pin(zerosLike(p));
+      state[name] ??= untraced(() => pin(zerosLike(p)));
       return state[name] as Tensor;
     });
-    kernel([p, ...kept], [p, g, ...kept, ...this.scalars(group, state.step + 1)]);
-    state.step++;
+    kernel([p, ...kept], [p, g, ...kept, ...freshNumbers(() => this.scalars(group, state.step + 1))]);
+    afterwards(() => state.step++);
   }
 
   /** Moments (detached, sharing memory), step counts and options; parameters by number. */

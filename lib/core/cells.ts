@@ -1,0 +1,38 @@
+/**
+ * What a function reads besides its arguments, told to whoever compiles it: gradients and flags are cells that may hold something
+ * else at the next run, and some numbers are new each time.
+ */
+import type { Tensor } from './tensor.js';
+
+export interface Cells {
+  /** The gradient of x is about to be read, or replaced whatever it is. */
+  gradient(x: Tensor, replaced: boolean): void;
+  /** The program holds only while `holds()`. */
+  guard(holds: () => boolean): void;
+  /** Stand-ins for the numbers that `compute` gives anew at each run; they may be passed on, not computed with. */
+  numbers(compute: () => readonly number[], count?: number): readonly number[];
+  /** Done after each run. */
+  after(effect: () => void): void;
+}
+
+export const compiling: { recorder: Cells | null } = { recorder: null };
+
+/**
+ * Numbers that differ from run to run: a learning rate, a step count, a random counter. Their `count` is asked for where computing
+ * them changes something.
+ */
+export function freshNumbers(compute: () => readonly number[], count?: number): readonly number[] {
+  return compiling.recorder === null ? compute() : compiling.recorder.numbers(compute, count);
+}
+
+/** What a call leaves behind in JavaScript. */
+export function afterwards(effect: () => void): void {
+  if (compiling.recorder === null) effect();
+  else compiling.recorder.after(effect);
+}
+
+/** A flag that decides what is computed. */
+export function flag<T, K extends keyof T>(of: T, key: K, value: T[K]): T[K] {
+  if (compiling.recorder !== null) compiling.recorder.guard(() => of[key] === value);
+  return value;
+}

@@ -1,0 +1,81 @@
+/** compile(): a function of tensors as one native call. */
+import { hooks } from '../core/apply.js';
+import { ArgumentError, describe, TraceError } from '../core/error.js';
+import { sweepIfDue } from '../core/memory.js';
+import { recording } from '../core/tape.js';
+import type { Tensor } from '../core/tensor.js';
+import { Program } from './program.js';
+import { flatten } from './tree.js';
+
+/** Programs that one function keeps; the longest unused goes first. */
+const MOST = 64;
+
+export interface CompileStats {
+  /** Signatures and states of the world that were traced and are kept. */
+  programs: number;
+  /** Kernels of all programs. */
+  kernels: number;
+  /** Memory for intermediate values of all programs. */
+  arenaBytes: number;
+}
+
+/** A compiled function: called like the one it was made of. */
+export interface Compiled<A extends readonly unknown[], R> {
+  (...args: A): R;
+  stats(): CompileStats;
+  /** The programs, a line a kernel. */
+  explain(): string;
+}
+
+/**
+ * The same function, recorded at the first call for each form of its arguments (shapes, strides, dtypes; other values count as they are)
+ * and from then on replayed by one native call. Tensors from outside are read and written in place at every run: parameters, their
+ * gradients, what optimizers keep, running statistics. Learning rates, step counts and random numbers are new at each run; train and
+ * eval mode, missing gradients and lists of parameters are watched, and a change records again. Other values from outside are
+ * constants, and what else the function does (printing, counting) happens only while it is recorded.
+ *
+ * Results are new, detached tensors. (torch.compile, jax.jit)
+ * @throws TraceError when the function reads a value (`item()`, `data()`), is async, or is given tensors that require grad
+ */
+export function compile<A extends readonly unknown[], R>(fn: (...args: A) => R): Compiled<A, R> {
+  if (typeof fn !== 'function') throw new ArgumentError(`compiles a function, got ${describe(fn)}`, { op: 'compile' });
+  const programs = new Map<string, Program[]>();
+  const all = () => [...programs.values()].flat();
+  const call = (...args: A): R => {
+    // In another function that is being compiled, this one is part of it.
+    if (hooks.tracer !== null) return fn(...args);
+    sweepIfDue();
+    const inputs: Tensor[] = [];
+    const key = `${recording.enabled}${flatten(args, inputs, 'arguments')}`;
+    const known = programs.get(key) ?? [];
+    for (const x of inputs) {
+      if (x.node !== null)
+        throw new TraceError('an argument requires grad: detach() it, or take gradients inside the function', {
+          op: 'compile',
+        });
+    }
+    let program = known.find((one) => one.holds());
+    if (program === undefined) {
+      program = new Program((given) => fn(...(given as unknown as A)), args, inputs);
+      programs.delete(key);
+      programs.set(key, [program, ...known]);
+      while (all().length > MOST) {
+        const [oldest, list] = programs.entries().next().value!;
+        list.pop();
+        if (list.length === 0) programs.delete(oldest);
+      }
+    }
+    return program.run(inputs) as R;
+  };
+  return Object.assign(call, {
+    stats: (): CompileStats => ({
+      programs: all().length,
+      kernels: all().reduce((n, { steps }) => n + steps.length, 0),
+      arenaBytes: all().reduce((n, { arenaBytes }) => n + arenaBytes, 0),
+    }),
+    explain: (): string =>
+      all()
+        .map((program) => program.explain())
+        .join('\n'),
+  });
+}

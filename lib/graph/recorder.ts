@@ -1,0 +1,139 @@
+/** Records a function for compile(): its calls in order, the tensors from outside that they touch, and what else it depends on. */
+import { hooks, type Tracer } from '../core/apply.js';
+import type { Operand } from '../core/define.js';
+import type { Layout } from '../core/layout.js';
+import { type Plan, resolve } from '../core/plan.js';
+import { recording } from '../core/tape.js';
+import { abstract, alias, checkUsable, isAbstract, type Storage, type Tensor } from '../core/tensor.js';
+import { type Cells, compiling } from '../core/cells.js';
+
+/** One call: a resolved plan, what it reads (tensors and numbers in order) and what it writes. */
+export interface Step {
+  readonly plan: Plan;
+  readonly inputs: readonly Operand[];
+  readonly outputs: readonly Tensor[];
+}
+
+/** Memory from outside: asked for at each run, for a parameter may have moved. */
+export interface State {
+  readonly tensor: () => Tensor;
+  readonly layout: Layout;
+  readonly offset: number;
+  readonly differentiable: boolean;
+  written: boolean;
+}
+
+/** Numbers that stand for what is computed at each run: too small for anybody to use, and none like another. */
+const FIRST_STAND_IN = 2 ** -1040;
+const STEP = Number.MIN_VALUE;
+
+export class Recorder implements Tracer, Cells {
+  steps: Step[] = [];
+  /** By the storage that a call named; several tensors of one storage are one state. */
+  readonly states = new Map<Storage, State>();
+  readonly guards: (() => boolean)[] = [];
+  readonly effects: (() => void)[] = [];
+  readonly computed: { first: number; count: number; compute: () => readonly number[] }[] = [];
+  /** Gradients as they were when the function first touched them. */
+  readonly gradients = new Map<Tensor, Tensor | null>();
+  readonly #restore: (() => void)[] = [];
+  readonly #met = new Set<Tensor>();
+  #standIns = 0;
+
+  /** Runs `fn` on stand-ins. Nothing is computed; gradients that it set are left for the caller to read and undo. */
+  record<R>(fn: () => R): R {
+    const { tracer } = hooks;
+    const { recorder } = compiling;
+    const taping = recording.enabled;
+    hooks.tracer = this;
+    compiling.recorder = this;
+    try {
+      return fn();
+    } finally {
+      hooks.tracer = tracer;
+      compiling.recorder = recorder;
+      recording.enabled = taping;
+    }
+  }
+
+  /** Gives tensors from outside their gradients and graphs back: nothing was computed yet. */
+  undo(): void {
+    for (const [leaf, before] of this.gradients) leaf.gradient = before;
+    for (const restore of this.#restore.reverse()) restore();
+  }
+
+  #remember(x: Tensor): void {
+    if (this.#met.has(x)) return;
+    this.#met.add(x);
+    const { node, index, stamp, storage } = x;
+    const { version, recorded } = storage;
+    this.#restore.push(() => {
+      Object.assign(x, { node, index, stamp });
+      Object.assign(storage, { version, recorded });
+    });
+  }
+
+  emit(plan: Plan, inputs: readonly Operand[], outs: readonly Tensor[] | null): Tensor[] | null {
+    if (plan.mode === 'view') {
+      const x = inputs[0] as Tensor;
+      checkUsable(x, plan.op.name);
+      const y = alias(x, plan.layouts[0]!, x.offset + plan.offset);
+      y.base = x.base ?? x;
+      return [y];
+    }
+    if (plan.id < 0 && !resolve(plan)) return null;
+    for (const x of inputs) if (typeof x !== 'number') this.#note(x, false, plan);
+    const outputs = outs ?? plan.layouts.map((layout) => abstract(layout));
+    for (const y of outs ?? []) this.#note(y, true, plan);
+    this.steps.push({ plan, inputs: inputs.slice(), outputs });
+    return outputs as Tensor[];
+  }
+
+  #note(x: Tensor, written: boolean, plan: Plan): void {
+    checkUsable(x, plan.op.name);
+    if (isAbstract(x)) return;
+    this.#remember(x);
+    const known = this.states.get(x.storage);
+    if (known) {
+      known.written ||= written;
+      return;
+    }
+    // A view that was made in the function is found again through what it is a view of.
+    const root = x.base !== null && x.base.storage === x.storage ? x.base : x;
+    this.#remember(root);
+    const leaf = [...this.gradients].find(([, g]) => g === root)?.[0];
+    const tensor = leaf === undefined ? () => root : () => leaf.gradient!;
+    const { layout, offset, node } = root;
+    this.states.set(x.storage, { tensor, layout, offset, differentiable: node !== null, written });
+  }
+
+  gradient(x: Tensor, replaced: boolean): void {
+    if (this.gradients.has(x)) return;
+    const before = x.gradient;
+    this.gradients.set(x, before);
+    if (replaced) return;
+    if (before === null) this.guards.push(() => x.gradient === null);
+    else this.guards.push(() => x.gradient?.layout === before.layout && x.gradient.offset === before.offset);
+  }
+
+  guard(holds: () => boolean): void {
+    this.guards.push(holds);
+  }
+
+  numbers(compute: () => readonly number[], count: number = compute().length): readonly number[] {
+    const first = this.#standIns;
+    this.#standIns += count;
+    this.computed.push({ first, count, compute });
+    return Array.from({ length: count }, (_, i) => FIRST_STAND_IN + (first + i) * STEP);
+  }
+
+  /** Which computed number x stands for; -1: itself. */
+  standsFor(x: number): number {
+    const i = (x - FIRST_STAND_IN) / STEP;
+    return i >= 0 && i < this.#standIns && Number.isInteger(i) ? i : -1;
+  }
+
+  after(effect: () => void): void {
+    this.effects.push(effect);
+  }
+}

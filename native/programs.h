@@ -1,0 +1,166 @@
+// Compiled programs of one environment: calls of plans, in order, over an arena. What a call reads and writes are
+// places: a buffer's number and an offset. Buffer 0 is the arena, then come those that are bound at each run (inputs
+// and state, by slot), then the outputs, allocated at each run.
+#pragma once
+#include <memory>
+#include <vector>
+
+#include "plans.h"
+#include "slots.h"
+
+namespace brasa {
+
+constexpr int kMaxBound = 2040, kMaxProgramOut = 2040;
+
+struct Place {
+  int32_t buffer = 0;
+  int64_t offset = 0;  // in elements of the operand's dtype
+};
+
+struct Step {
+  int32_t plan = 0;
+  int32_t place = 0;   // of its first operand; inputs, then outputs
+  int32_t scalar = 0;  // where its scalars begin
+};
+
+struct Program {
+  int32_t device = 0, nbound = 0;
+  std::vector<int64_t> out_bytes;
+  std::vector<Step> steps;
+  std::vector<Place> places;
+  Block* arena = nullptr;
+  const double* scalars = nullptr;  // JavaScript's, which `held` keeps
+  void* held = nullptr;
+  // Reused at each run: buffers by number, base offsets, operands of one step.
+  std::vector<Buffer*> buffers;
+  std::vector<int64_t> base;
+  std::vector<Operand> operands;
+  std::vector<Block*> fresh;
+};
+
+class Programs {
+ public:
+  Programs(Slots* slots, Plans* plans) : slots_(slots), plans_(plans) {}
+  ~Programs() {
+    for (size_t id = 0; id < entries_.size(); ++id) drop(static_cast<int32_t>(id));
+  }
+
+  Program* find(int32_t id) {
+    return id >= 0 && id < static_cast<int32_t>(entries_.size()) ? entries_[id].get() : nullptr;
+  }
+
+  // text: arena bytes, bound buffers, outputs, their bytes, steps; then for each step: plan, first scalar, and buffer
+  // and offset of each operand. The number of the program, or -status.
+  int32_t make(int32_t on, const double* text, const double* end, const double* scalars, int64_t nscalars, void* held) {
+    auto program = std::make_unique<Program>();
+    program->device = on;
+    const Status status = read(*program, text, end, nscalars);
+    if (status != kOk) return -status;
+    const int64_t arena = static_cast<int64_t>(text[0]);
+    if (arena > 0) {
+      const Status given = slots_->alloc(on, arena, &program->arena);
+      if (given != kOk) return -given;
+    }
+    program->scalars = scalars;
+    program->held = held;
+    const size_t count = 1 + program->nbound + program->out_bytes.size();
+    program->buffers.assign(count, nullptr);
+    program->buffers[0] = program->arena ? program->arena->buffer : nullptr;
+    program->base.assign(count, 0);
+    program->fresh.assign(program->out_bytes.size(), nullptr);
+    for (const Step& step : program->steps) plans_->hold(step.plan);
+    size_t id = 0;
+    while (id < entries_.size() && entries_[id]) ++id;
+    if (id == entries_.size()) entries_.emplace_back();
+    entries_[id] = std::move(program);
+    return static_cast<int32_t>(id);
+  }
+
+  // What was given to make as `held`.
+  void* drop(int32_t id) {
+    Program* program = find(id);
+    if (!program) return nullptr;
+    for (const Step& step : program->steps) plans_->drop(step.plan);
+    if (program->arena) slots_->free(program->arena, program->device);
+    void* held = program->held;
+    entries_[id].reset();
+    return held;
+  }
+
+  // slots: of the bound buffers, whose offsets are added to those of their places. On success `fresh` holds the
+  // outputs' blocks; else `failed` is the step that failed, or -1.
+  Status run(Program& p, const int32_t* slots, const double* offsets, int64_t* fault, int32_t* failed) {
+    *failed = -1;
+    for (int i = 0; i < p.nbound; ++i) {
+      if (!slots_->valid(slots[i])) return kInvalid;
+      p.buffers[1 + i] = (*slots_)[slots[i]].block->buffer;
+      p.base[1 + i] = static_cast<int64_t>(offsets[i]);
+    }
+    Status status = kOk;
+    for (size_t i = 0; i < p.out_bytes.size() && status == kOk; ++i) {
+      status = slots_->alloc(p.device, p.out_bytes[i], &p.fresh[i]);
+      if (status == kOk) p.buffers[1 + p.nbound + i] = p.fresh[i]->buffer;
+    }
+    const Backend& backend = device(p.device)->backend;
+    for (size_t i = 0; i < p.steps.size() && status == kOk; ++i) {
+      const Step& step = p.steps[i];
+      const PlanEntry& plan = *plans_->find(step.plan);
+      const Place* place = p.places.data() + step.place;
+      for (int k = 0; k < plan.nin + plan.nout; ++k) {
+        p.operands[k] = {p.buffers[place[k].buffer], place[k].offset + p.base[place[k].buffer]};
+      }
+      const Run call = {p.operands.data(), p.operands.data() + plan.nin, p.scalars + step.scalar, fault};
+      status = backend.run(plan.plan, &call);
+      if (status != kOk) *failed = static_cast<int32_t>(i);
+    }
+    if (status != kOk) {
+      for (Block*& block : p.fresh) {
+        if (block) slots_->free(block, p.device);
+        block = nullptr;
+      }
+    }
+    return status;
+  }
+
+ private:
+  Status read(Program& p, const double* text, const double* end, int64_t nscalars) {
+    if (end - text < 4 || text[0] < 0) return kInvalid;
+    p.nbound = static_cast<int32_t>(text[1]);
+    const int64_t nout = static_cast<int64_t>(text[2]), nsteps = static_cast<int64_t>(text[3]);
+    text += 4;
+    if (p.nbound < 0 || p.nbound > kMaxBound || nout < 0 || nout > kMaxProgramOut || nsteps < 0) return kInvalid;
+    if (end - text < nout) return kInvalid;
+    for (int64_t i = 0; i < nout; ++i) p.out_bytes.push_back(static_cast<int64_t>(*text++));
+    const int64_t buffers = 1 + p.nbound + nout;
+    size_t most = 0;
+    for (int64_t i = 0; i < nsteps; ++i) {
+      if (end - text < 2) return kInvalid;
+      Step step;
+      step.plan = static_cast<int32_t>(*text++);
+      step.scalar = static_cast<int32_t>(*text++);
+      step.place = static_cast<int32_t>(p.places.size());
+      const PlanEntry* plan = plans_->find(step.plan);
+      if (!plan || plan->device != p.device || step.scalar < 0 || step.scalar + plan->nscalars > nscalars)
+        return kInvalid;
+      const int operands = plan->nin + plan->nout;
+      if (end - text < 2 * operands) return kInvalid;
+      for (int k = 0; k < operands; ++k, text += 2) {
+        Place place;
+        place.buffer = static_cast<int32_t>(text[0]);
+        place.offset = static_cast<int64_t>(text[1]);
+        if (place.buffer < 0 || place.buffer >= buffers || place.offset < 0) return kInvalid;
+        p.places.push_back(place);
+      }
+      if (static_cast<size_t>(operands) > most) most = operands;
+      p.steps.push_back(step);
+    }
+    p.operands.resize(most);
+    return text == end ? kOk : kInvalid;
+  }
+
+  Slots* slots_;
+  Plans* plans_;
+  std::vector<std::unique_ptr<Program>> entries_;
+};
+
+}  // namespace brasa

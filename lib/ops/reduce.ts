@@ -37,6 +37,13 @@ export function sum(x: Tensor, dim?: Dims, options?: KeepDim): Tensor {
   return finish(sumKernel(x, dims), x, dims, options, 'sum');
 }
 
+const sumSquares: (x: Tensor, dims: readonly number[]) => Tensor = op('sumSquares', {
+  args: (x: Tensor, dims: readonly number[]) => ({ inputs: [x], params: { dims } }),
+  infer: ([x], { dims }) => ({ shape: kept(x, dims), dtype: x.dtype }),
+  decompose: ([x], { dims }) => sumKernel(square(x), dims),
+  grad: (g, [x]) => mul(mul(g, 2), x),
+});
+
 const meanKernel = op('mean', {
   args: (x: Tensor, dims: readonly number[]) => ({ inputs: [x], params: { dims } }),
   infer: ([x], { dims }) => ({ shape: kept(x, dims), dtype: x.dtype }),
@@ -230,6 +237,10 @@ export function norm(x: Tensor, dim?: Dims, options: KeepDim & { p?: number } = 
   asTensor(x, 'norm');
   checkOptions(options, 'norm');
   const p = options.p ?? 2;
+  if (p === 2 && isFloat(x.dtype)) {
+    const dims = wrapDims(dim, x, 'norm');
+    return sqrt(finish(sumSquares(x, dims), x, dims, options, 'norm'));
+  }
   if (p === 2) return sqrt(sum(square(x), dim, options));
   if (p === 1) return sum(abs(x), dim, options);
   if (p === Number.POSITIVE_INFINITY) return amax(abs(x), dim, options);

@@ -70,43 +70,60 @@ struct Extreme {
   }
 };
 
+// What is folded: the elements, or their squares.
+struct Itself {
+  template <class T>
+  static BRASA_INLINE T of(T x) {
+    return x;
+  }
+};
+struct Square {
+  template <class T>
+  static BRASA_INLINE T of(T x) {
+    return x * x;
+  }
+};
+
 // All of a row, in a tree of 8 vectors and then their lanes.
-template <class Op, class C>
+template <class Op, class Term = Itself, class C>
 inline C fold(const C* x, int64_t n) {
   using V = Vec<C>;
   constexpr int N = V::N;
   if (n < 8 * N) {
     V r(Op::template identity<C>());
-    for_vectors<C>(n, [&](int64_t j, auto k) { r = Op::of(r, only(get(x + j, k), k, Op::template identity<C>())); });
+    for_vectors<C>(
+        n, [&](int64_t j, auto k) { r = Op::of(r, only(Term::of(get(x + j, k)), k, Op::template identity<C>())); });
     return Op::across(r);
   }
   V a[8];
   for (V& v : a) v = V(Op::template identity<C>());
   int64_t i = 0;
   for (; i + 8 * N <= n; i += 8 * N)
-    for (int j = 0; j < 8; ++j) a[j] = Op::of(a[j], V::load(x + i + j * N));
-  for (; i + N <= n; i += N) a[0] = Op::of(a[0], V::load(x + i));
+    for (int j = 0; j < 8; ++j) a[j] = Op::of(a[j], Term::of(V::load(x + i + j * N)));
+  for (; i + N <= n; i += N) a[0] = Op::of(a[0], Term::of(V::load(x + i)));
   if (i < n)
-    a[1] = Op::of(a[1], only(get(x + i, static_cast<int>(n - i)), static_cast<int>(n - i), Op::template identity<C>()));
+    a[1] = Op::of(
+        a[1], only(Term::of(get(x + i, static_cast<int>(n - i))), static_cast<int>(n - i), Op::template identity<C>()));
   for (int w = 4; w; w /= 2)
     for (int j = 0; j < w; ++j) a[j] = Op::of(a[j], a[j + w]);
   return Op::across(a[0]);
 }
 
-// acc[j] = op(acc[j], x[0][j], ..., x[m-1][j]); m <= 8, combined as a tree.
-template <class Op, class C>
+// acc[j] = op(acc[j], term(x[0][j]), ..., term(x[m-1][j])); m <= 8, combined as a tree.
+template <class Op, class Term = Itself, class C>
 inline void fold_rows(C* acc, const C* const* x, int64_t m, int64_t n) {
   if (m == kGroup) {
     map_row(
         acc, n,
         [](auto a, auto b, auto c, auto d, auto e, auto f, auto g, auto h, auto i) {
-          return Op::of(a, Op::of(Op::of(Op::of(b, c), Op::of(d, e)), Op::of(Op::of(f, g), Op::of(h, i))));
+          const auto two = [](auto p, auto q) { return Op::of(Term::of(p), Term::of(q)); };
+          return Op::of(a, Op::of(Op::of(two(b, c), two(d, e)), Op::of(two(f, g), two(h, i))));
         },
         static_cast<const C*>(acc), x[0], x[1], x[2], x[3], x[4], x[5], x[6], x[7]);
   } else {
     for (int64_t j = 0; j < m; ++j)
       map_row(
-          acc, n, [](auto a, auto b) { return Op::of(a, b); }, static_cast<const C*>(acc), x[j]);
+          acc, n, [](auto a, auto b) { return Op::of(a, Term::of(b)); }, static_cast<const C*>(acc), x[j]);
   }
 }
 

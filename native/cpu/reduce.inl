@@ -1,4 +1,4 @@
-// Reductions over any set of dims: sum, mean, prod, amax, amin, argmax, argmin, variance.
+// Reductions over any set of dims: sum, sum of squares, mean, prod, amax, amin, argmax, argmin, variance.
 #include "reducer.h"
 
 namespace brasa::cpu::BRASA_ISA {
@@ -24,7 +24,7 @@ struct Output {
   }
 };
 
-template <class C_, class Op>
+template <class C_, class Op, class Term = Itself>
 struct Fold {
   using C = C_;
   using T = Total<C>;
@@ -35,13 +35,13 @@ struct Fold {
     for (int64_t j = 0; j < n; ++j) totals[j] = Op::template identity<T>();
   }
   void row(int64_t, const C* const* x, int64_t n, int64_t, int64_t, T* t) const {
-    t[0] = Op::of(t[0], T(fold<Op>(x[0], n)));
+    t[0] = Op::of(t[0], T(fold<Op, Term>(x[0], n)));
   }
   void start(C* acc, int64_t, int64_t n) const {
     for (int64_t j = 0; j < n; ++j) acc[j] = Op::template identity<C>();
   }
   void rows(int64_t, const C* const* x, int64_t m, int64_t n, int64_t, C* acc, int64_t) const {
-    fold_rows<Op>(acc, x, m, n);
+    fold_rows<Op, Term>(acc, x, m, n);
   }
   void flush(const C* acc, int64_t, int64_t, int64_t n, int64_t, int64_t, T* t, int64_t) const {
     for (int64_t j = 0; j < n; ++j) t[j] = Op::of(t[j], T(acc[j]));
@@ -140,6 +140,10 @@ Status run_fold(const CpuPlan& plan, const Args& args) {
   return reduce(reduction(plan), Fold<C, Op>{output<C>(plan, args, 1)}, plan.call.in, args.in);
 }
 template <class C>
+Status run_squares(const CpuPlan& plan, const Args& args) {
+  return reduce(reduction(plan), Fold<C, Add, Square>{output<C>(plan, args, 1)}, plan.call.in, args.in);
+}
+template <class C>
 Status run_mean(const CpuPlan& plan, const Args& args) {
   const double count = static_cast<double>(reduction(plan).reduced.count);
   return reduce(reduction(plan), Fold<C, Add>{output<C>(plan, args, count)}, plan.call.in, args.in);
@@ -159,6 +163,12 @@ template <class Op>
 Status make_fold(CpuPlan& plan) {
   const int32_t dtype = plan.call.in[0].dtype;
   plan.run = dtype == k_f64 ? run_fold<double, Op> : float_dtype(dtype) ? run_fold<float, Op> : run_fold<int64_t, Op>;
+  return make_reduction(plan, reduced_dims(plan.call), false);
+}
+Status make_squares(CpuPlan& plan) {
+  const int32_t dtype = plan.call.in[0].dtype;
+  if (!float_dtype(dtype)) return kUnsupported;
+  plan.run = dtype == k_f64 ? run_squares<double> : run_squares<float>;
   return make_reduction(plan, reduced_dims(plan.call), false);
 }
 Status make_mean(CpuPlan& plan) {
@@ -201,6 +211,7 @@ Status make_arg(CpuPlan& plan) {
 
 void register_reduce() {
   register_kernel("sum", make_fold<Add>, "reduce");
+  register_kernel("sumSquares", make_squares, "reduce");
   register_kernel("mean", make_mean, "reduce");
   register_kernel("prod", make_fold<Multiply>, "reduce");
   register_kernel("amax", make_extreme<true>, "reduce");

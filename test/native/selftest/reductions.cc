@@ -79,8 +79,14 @@ void check_reductions(Checker& check) {
         const Tensor f = factors(shape, dtype == k_u8 || dtype == k_bool ? static_cast<int32_t>(k_i8) : dtype);
         check.expect("prod", {f}, {fold(f, mask, sum_type(dtype), product)});
         if (is_float(dtype)) {
+          const auto squares = [](const Numbers& v) {
+            double total = 0;
+            for (double one : v) total += one * one;
+            return total;
+          };
           const auto average = [](const Numbers& v) { return sum(v) / static_cast<double>(v.size()); };
           check.expect("mean", {x}, {fold(x, mask, dtype, average)});
+          check.expect("sumSquares", {x}, {fold(x, mask, dtype, squares)});
           for (double correction : {0., 1.}) {
             const auto spread = [&](const Numbers& v) { return variance(v, correction); };
             check.expect("variance", {x}, {fold(x, mask, dtype, spread)}, {correction});

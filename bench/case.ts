@@ -1,7 +1,7 @@
 /** What a benchmark is: a named case that measures ours and the peers in alternation. */
 import type { Limit } from './limits.js';
 
-export type Unit = 'ns' | 'ms' | 'MB' | 'GFLOP/s' | 'GB/s';
+export type Unit = 'ns' | 'us' | 'ms' | 'MB' | 'GFLOP/s' | 'GB/s';
 export const higherIsBetter = (unit: Unit): boolean => unit.endsWith('/s');
 
 export interface Result {
@@ -88,6 +88,7 @@ const short: Pace = { sample: 0.002, samples: 5, budget: 0.1 };
 export function timed({ unit, work = 1, pace = short, torch, limit, ...rest }: TimedCase): Case {
   const convert: Record<Unit, (seconds: number) => number> = {
     ns: (s) => (s * 1e9) / work,
+    us: (s) => (s * 1e6) / work,
     ms: (s) => (s * 1e3) / work,
     'GFLOP/s': (s) => work / s / 1e9,
     'GB/s': (s) => work / s / 1e9,

@@ -1,8 +1,8 @@
-/** The API's contract: the lines of the documented sketch, but for compile(), serving and other devices, run as they stand. */
+/** The API's contract: the lines of the documented sketch, but for serving, other devices and step.async(), run as they stand. */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { type Tensor, cat, crossEntropy, devices, gradients, manualSeed } from 'brasa';
+import { type Tensor, cat, compile, crossEntropy, devices, gradients, manualSeed } from 'brasa';
 import { mul, noGrad, ones, op, randn, sigmoid, silu, tensor } from 'brasa';
 import { DataLoader, randomSplit, TensorDataset } from 'brasa/data';
 import { load, save } from 'brasa/io';
@@ -84,6 +84,18 @@ test('eager training, fit, save, load, resume, move', async () => {
     }
     expect(losses).toHaveLength(8);
     expect(losses.at(-1)!).toBeLessThan(losses[0]!);
+
+    const step = compile((x: Tensor, y: Tensor) => {
+      optimizer.zeroGrad();
+      const loss = crossEntropy(model.forward(x), y);
+      loss.backward();
+      optimizer.step();
+      return loss;
+    });
+    const compiled: number[] = [];
+    for await (const [x, y] of train) compiled.push(step(x!, y!).item());
+    expect(compiled.at(-1)!).toBeLessThan(losses[0]!);
+    expect(step.stats().programs).toBe(2); // the last batch is smaller
 
     const history = await fit(model, {
       train, validation, loss: crossEntropy, optimizer, schedule, epochs: 3, metrics: { accuracy: new Accuracy() },

@@ -62,7 +62,10 @@ const owners = new Set<Op>();
 
 function forget(): void {
   for (const op of owners) {
-    for (const plan of op.plans.values()) if (plan.id >= 0) native.dropPlan(plan.id);
+    for (const plan of op.plans.values()) {
+      if (plan.id >= 0) native.dropPlan(plan.id);
+      plan.id = -1;
+    }
     op.plans.clear();
   }
   owners.clear();

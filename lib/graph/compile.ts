@@ -5,6 +5,7 @@ import { sweepIfDue } from '../core/memory.js';
 import { recording } from '../core/tape.js';
 import type { Tensor } from '../core/tensor.js';
 import { Program } from './program.js';
+import { recordFunction } from './recording.js';
 import { flatten } from './tree.js';
 
 /** Programs that one function keeps; the longest unused goes first. */
@@ -56,7 +57,7 @@ export function compile<A extends readonly unknown[], R>(fn: (...args: A) => R):
     }
     let program = known.find((one) => one.holds());
     if (program === undefined) {
-      program = new Program((given) => fn(...(given as unknown as A)), args, inputs);
+      program = new Program(recordFunction((given) => fn(...(given as unknown as A)), args, inputs));
       programs.delete(key);
       programs.set(key, [program, ...known]);
       while (all().length > MOST) {

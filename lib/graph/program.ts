@@ -1,28 +1,16 @@
 /** A recorded function as one native call. */
-import { apply, fault } from '../core/apply.js';
-import { lookup } from '../core/define.js';
+import { fault } from '../core/apply.js';
 import { deviceIndex } from '../core/device.js';
 import { dtypeInfo } from '../core/dtype.js';
-import { BrasaError, DeviceError, TraceError } from '../core/error.js';
+import { DeviceError, TraceError } from '../core/error.js';
 import type { Layout } from '../core/layout.js';
+import { resolve } from '../core/plan.js';
+import { checkUsable, closeGroup, intoScope, Storage, statusError, Tensor } from '../core/tensor.js';
 import { native } from '../native.js';
-import {
-  abstract,
-  allocate,
-  checkUsable,
-  closeGroup,
-  forgetGradient,
-  intoScope,
-  isAbstract,
-  pin,
-  seen,
-  Storage,
-  Tensor,
-} from '../core/tensor.js';
 import { type Life, place } from './memory.js';
-import { removeDead } from './passes/dead.js';
-import { Recorder, type State, type Step } from './recorder.js';
-import { flatten, rebuild } from './tree.js';
+import type { Recorder, State, Step } from './recorder.js';
+import type { Recording } from './recording.js';
+import { rebuild } from './tree.js';
 
 const { words, numbers } = native;
 const SLOTS = 8; // words[8..]: what is bound, then the outputs
@@ -38,125 +26,75 @@ const bytesOf = (layout: Layout): number => layout.size * dtypeInfo(layout.dtype
 
 const dropped = new FinalizationRegistry((id: number) => native.dropProgram(id));
 
+/** Gives every storage that has no home yet a place in the arena; answers the arena's bytes. */
+function placeRest(steps: readonly Step[], homes: Map<Storage, Home>): number {
+  const lives = new Map<Storage, Life>();
+  steps.forEach(({ inputs, outputs }, step) => {
+    for (const { storage, layout } of outputs)
+      if (!homes.has(storage) && !lives.has(storage))
+        lives.set(storage, { bytes: bytesOf(layout), from: step, to: step });
+    for (const x of [...inputs, ...outputs]) {
+      if (typeof x === 'number') continue;
+      const life = lives.get(x.storage);
+      if (life) life.to = step;
+      else if (!homes.has(x.storage))
+        throw new TraceError('a value of another traced function was used', { op: 'compile' });
+    }
+  });
+  const { offsets, bytes } = place([...lives.values()]);
+  [...lives.keys()].forEach((storage, i) => {
+    homes.set(storage, { buffer: 0, offset: offsets[i]! });
+  });
+  return bytes;
+}
+
+function outputBytes(steps: readonly Step[], outputs: readonly Storage[]): number[] {
+  const bytes = new Map(outputs.map((storage) => [storage, 0]));
+  for (const step of steps)
+    for (const { storage, layout } of step.outputs)
+      if (bytes.has(storage)) bytes.set(storage, Math.max(bytes.get(storage)!, bytesOf(layout)));
+  return [...bytes.values()];
+}
+
+function refuseDevices(a: string, b: string): never {
+  throw new DeviceError(`a compiled function runs on one device, this one on ${a} and ${b}`, { op: 'compile' });
+}
+
 export class Program {
   readonly steps: readonly Step[];
   readonly arenaBytes: number;
   readonly #id: number;
   readonly #recorder: Recorder;
-  readonly #guards: readonly (() => boolean)[];
   readonly #states: readonly State[];
-  readonly #effects: readonly (() => void)[];
-  readonly #computed: { at: number[]; compute: () => readonly number[]; from: number[] }[];
+  /** Numbers that are computed at each run: those `from` the list go to `at` in the scalars. */
+  readonly #computed: readonly { compute: () => readonly number[]; from: number[]; at: number[] }[];
   readonly #scalars: Float64Array;
   readonly #results: readonly Tensor[];
   readonly #outputs: readonly Storage[];
   readonly #form: unknown;
 
-  constructor(fn: (args: readonly unknown[]) => unknown, args: readonly unknown[], leaves: readonly Tensor[]) {
-    const recorder = new Recorder();
+  constructor({ recorder, steps, inputs, states, form, results }: Recording) {
     this.#recorder = recorder;
-    const inputs = leaves.map((x) => abstract(x.layout));
-    let form: unknown;
-    let grads: [Tensor, Tensor | null][] = [];
-    try {
-      form = recorder.record(() => fn(rebuild(args, inputs.values()) as unknown[]));
-      if (form instanceof Promise)
-        throw new TraceError('an async function cannot be compiled: its awaits are not recorded', { op: 'compile' });
-      grads = [...recorder.gradients].map(([leaf]) => [leaf, leaf.gradient]);
-    } finally {
-      recorder.undo();
-    }
-    const results: Tensor[] = [];
-    flatten(form, results, 'results');
-    // Gradients that were computed go into memory that lasts; results into memory of their own: not a parameter's, an
-    // argument's, a gradient's, nor a part of something larger.
-    const made = new Map<Storage, number>();
-    for (const { outputs } of recorder.steps) for (const y of outputs) made.set(y.storage, y.size);
-    const kept = new Map<Storage, Tensor>();
-    const copy = (x: Tensor) => recorder.record(() => apply(lookup('clone'), [x]));
-    for (const [leaf, now] of grads) {
-      if (now === recorder.gradients.get(leaf)!) continue;
-      if (now === null) {
-        recorder.after(() => forgetGradient(leaf));
-        continue;
-      }
-      let lasting = now;
-      if (isAbstract(now)) {
-        const g = made.get(now.storage) === now.size && !kept.has(now.storage) ? now : copy(now);
-        lasting = seen(pin(allocate(g.layout)));
-        kept.set(g.storage, lasting);
-      }
-      recorder.after(() => {
-        leaf.gradient = lasting;
-      });
-    }
-    const own = new Set<Storage>();
-    this.#results = results.map((x) => {
-      const y = isAbstract(x) && made.has(x.storage) && !kept.has(x.storage) ? x : copy(x);
-      own.add(y.storage);
-      return y;
-    });
-    this.#outputs = [...own];
+    this.#states = [...states.values()];
+    this.#results = results;
+    this.#outputs = [...new Set(results.map((x) => x.storage))];
     this.#form = form;
-    this.#guards = recorder.guards;
-    this.#effects = recorder.effects;
-
-    const lasting = new Set([...inputs.map((x) => x.storage), ...recorder.states.keys(), ...kept.keys(), ...own]);
-    this.steps = removeDead(recorder.steps, (storage) => lasting.has(storage));
-
-    // ---- where everything lies
+    this.steps = steps;
     const homes = new Map<Storage, Home>();
-    inputs.forEach((x, i) => {
-      homes.set(x.storage, { buffer: 1 + i, offset: 0 });
-    });
-    const bound: State[] = [...recorder.states].map(([storage, state], i) => {
-      homes.set(storage, { buffer: 1 + inputs.length + i, offset: 0 });
-      return state;
-    });
-    for (const [storage, tensor] of kept) {
-      homes.set(storage, { buffer: 1 + inputs.length + bound.length, offset: 0 });
-      bound.push({ tensor: () => tensor, layout: tensor.layout, offset: 0, differentiable: false, written: true });
-    }
-    this.#states = bound;
-    const outBytes = this.#outputs.map(() => 0);
-    this.#outputs.forEach((storage, i) => {
-      homes.set(storage, { buffer: 1 + inputs.length + bound.length + i, offset: 0 });
-    });
-    const lives = new Map<Storage, Life>();
-    this.steps.forEach(({ inputs: read, outputs }, step) => {
-      for (const y of outputs) {
-        const home = homes.get(y.storage);
-        if (home === undefined && !lives.has(y.storage))
-          lives.set(y.storage, { bytes: bytesOf(y.layout), from: step, to: step });
-        const i = this.#outputs.indexOf(y.storage);
-        if (i >= 0) outBytes[i] = Math.max(outBytes[i]!, bytesOf(y.layout));
-      }
-      for (const x of [...read, ...outputs]) {
-        if (typeof x === 'number') continue;
-        const life = lives.get(x.storage);
-        if (life) life.to = step;
-        else if (!homes.has(x.storage))
-          throw new TraceError('a value of another traced function was used', { op: 'compile' });
-      }
-    });
-    const list = [...lives];
-    const { offsets, bytes } = place(list.map(([, life]) => life));
-    list.forEach(([storage], i) => {
-      homes.set(storage, { buffer: 0, offset: offsets[i]! });
-    });
-    this.arenaBytes = bytes;
+    for (const storage of [...inputs.map((x) => x.storage), ...states.keys(), ...this.#outputs])
+      homes.set(storage, { buffer: 1 + homes.size, offset: 0 });
+    this.arenaBytes = placeRest(steps, homes);
 
-    // ---- what the native library is told
-    const device = this.steps.length > 0 ? this.steps[0]!.plan.layouts[0]!.device : 'cpu';
+    // ---- what the native library is told: native/programs.h says what the numbers are
+    const device = steps.length > 0 ? steps[0]!.plan.layouts[0]!.device : 'cpu';
     const scalars: number[] = [];
     const uses = new Map<number, number[]>();
-    const text = [bytes, inputs.length + bound.length, outBytes.length, this.steps.length, ...outBytes];
-    for (const { plan, inputs: read, outputs } of this.steps) {
-      if (plan.layouts[0]!.device !== device)
-        throw new DeviceError(
-          `a compiled function runs on one device, this one on ${device} and ${plan.layouts[0]!.device}`,
-          { op: 'compile' },
-        );
+    const text = [this.arenaBytes, inputs.length + states.size, this.#outputs.length, steps.length];
+    text.push(...outputBytes(steps, this.#outputs));
+    for (const { plan, inputs: read, outputs } of steps) {
+      if (plan.layouts[0]!.device !== device) refuseDevices(device, plan.layouts[0]!.device);
+      // The cache of plans may have started again meanwhile.
+      if (plan.id < 0) resolve(plan);
       text.push(plan.id, scalars.length);
       for (const x of read) {
         if (typeof x !== 'number') continue;
@@ -173,22 +111,17 @@ export class Program {
     }
     this.#scalars = Float64Array.from(scalars);
     this.#computed = recorder.computed.map(({ first, count, compute }) => {
-      const pairs = Array.from({ length: count }, (_, i) =>
-        (uses.get(first + i) ?? []).map((at) => [at, i] as const),
-      ).flat();
-      return { compute, at: pairs.map(([at]) => at), from: pairs.map(([, i]) => i) };
+      const pairs = Array.from({ length: count }, (_, i) => (uses.get(first + i) ?? []).map((at) => [i, at])).flat();
+      return { compute, from: pairs.map(([i]) => i!), at: pairs.map(([, at]) => at!) };
     });
     this.#id = native.program(deviceIndex(device), Float64Array.from(text), this.#scalars);
-    if (this.#id < 0)
-      throw new BrasaError(`the native library refused the program (status ${-this.#id})`, 'ERR_BRASA_INTERNAL', {
-        op: 'compile',
-      });
+    if (this.#id < 0) throw statusError(-this.#id, `no program of ${steps.length} kernels`, 'compile');
     dropped.register(this, this.#id);
   }
 
   /** Whether everything that decided what was recorded is as it was. */
   holds(): boolean {
-    for (const guard of this.#guards) if (!guard()) return false;
+    for (const guard of this.#recorder.guards) if (!guard()) return false;
     for (const state of this.#states) {
       const x = state.tensor();
       if (x.layout !== state.layout || x.offset !== state.offset || (x.node !== null) !== state.differentiable)
@@ -224,7 +157,7 @@ export class Program {
       intoScope(storage);
     });
     for (const state of this.#states) if (state.written) state.tensor().storage.version++;
-    for (const effect of this.#effects) effect();
+    for (const effect of this.#recorder.effects) effect();
     const results = this.#results.map(
       ({ storage, layout, offset }) => new Tensor(storages[this.#outputs.indexOf(storage)]!, layout, offset),
     );
@@ -253,8 +186,6 @@ export class Program {
 
   #failure(): Error {
     const step = this.steps[words[2]!];
-    return step
-      ? fault(step.plan)
-      : new BrasaError(`the program does not run (native status ${words[1]})`, 'ERR_BRASA_INTERNAL', { op: 'compile' });
+    return step ? fault(step.plan) : statusError(words[1]!, 'the program does not run', 'compile');
   }
 }

@@ -1,0 +1,82 @@
+/** What compile() makes a program of: a function recorded, with its results and gradients in memory of their own. */
+import { apply } from '../core/apply.js';
+import { lookup } from '../core/define.js';
+import { TraceError } from '../core/error.js';
+import {
+  abstract,
+  allocate,
+  forgetGradient,
+  isAbstract,
+  pin,
+  type Storage,
+  seen,
+  type Tensor,
+} from '../core/tensor.js';
+import { removeDead } from './passes/dead.js';
+import { Recorder, type State, type Step } from './recorder.js';
+import { flatten, rebuild } from './tree.js';
+
+export interface Recording {
+  readonly recorder: Recorder;
+  readonly steps: readonly Step[];
+  /** Stand-ins for the arguments. */
+  readonly inputs: readonly Tensor[];
+  /** What is bound at each run, by the storage that the steps name. */
+  readonly states: ReadonlyMap<Storage, State>;
+  /** What the function answered, and the tensors in it. */
+  readonly form: unknown;
+  readonly results: readonly Tensor[];
+}
+
+export function recordFunction(
+  fn: (args: readonly unknown[]) => unknown,
+  args: readonly unknown[],
+  leaves: readonly Tensor[],
+): Recording {
+  const recorder = new Recorder();
+  const inputs = leaves.map((x) => abstract(x.layout));
+  let form: unknown;
+  let gradients: [Tensor, Tensor | null][] = [];
+  try {
+    form = recorder.record(() => fn(rebuild(args, inputs.values()) as unknown[]));
+    if (form instanceof Promise)
+      throw new TraceError('an async function cannot be compiled: its awaits are not recorded', { op: 'compile' });
+    gradients = [...recorder.gradients].map(([leaf]) => [leaf, leaf.gradient]);
+  } finally {
+    recorder.undo();
+  }
+  const answered: Tensor[] = [];
+  flatten(form, answered, 'results');
+
+  const made = new Map<Storage, number>();
+  for (const { outputs } of recorder.steps) for (const y of outputs) made.set(y.storage, y.size);
+  const copy = (x: Tensor) => recorder.record(() => apply(lookup('clone'), [x]));
+
+  // Gradients that were computed go into memory that lasts.
+  const kept = new Map<Storage, State>();
+  for (const [leaf, now] of gradients) {
+    if (now === recorder.gradients.get(leaf)!) continue;
+    if (now === null) {
+      recorder.after(() => forgetGradient(leaf));
+      continue;
+    }
+    let lasting = now;
+    if (isAbstract(now)) {
+      const g = made.get(now.storage) === now.size && !kept.has(now.storage) ? now : copy(now);
+      const { layout } = g;
+      lasting = seen(pin(allocate(layout)));
+      const tensor = lasting;
+      kept.set(g.storage, { tensor: () => tensor, layout, offset: 0, differentiable: false, written: true });
+    }
+    recorder.after(() => {
+      leaf.gradient = lasting;
+    });
+  }
+  // Results get memory of their own: not a parameter's, an argument's or a gradient's.
+  const results = answered.map((x) => (isAbstract(x) && made.has(x.storage) && !kept.has(x.storage) ? x : copy(x)));
+
+  const states = new Map([...recorder.states, ...kept]);
+  const lasts = new Set([...[...inputs, ...results].map((x) => x.storage), ...states.keys()]);
+  const steps = removeDead(recorder.steps, (storage) => lasts.has(storage));
+  return { recorder, steps, inputs, states, form, results };
+}

@@ -84,7 +84,7 @@ export const train = (threads: number): Case[] =>
         group: 'train',
         name: compiled ? `${model.name}, compiled` : model.name,
         threads,
-        unit: model.input[0]! * model.input[1]! < 1000 ? 'us' : 'ms',
+        unit: model.input.reduce((a, b) => a * b) < 1000 ? 'us' : 'ms',
         pace: { sample: 0.002, samples: 5, budget: 0.3 },
         make: () => makeStep(model, compiled),
         torch: () => forms(model),

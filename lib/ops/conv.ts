@@ -4,11 +4,11 @@ import { isFloat } from '../core/dtype.js';
 import { ArgumentError, DTypeError, ShapeError, checkOptions, describe } from '../core/error.js';
 import { type Shape, show } from '../core/layout.js';
 import { handOver, type Tensor } from '../core/tensor.js';
-import { cast } from './elementwise.js';
-import { cat, full } from './free.js';
+import { cast, copy_ } from './elementwise.js';
+import { full } from './free.js';
 import { gather } from './index.js';
 import { sum } from './reduce.js';
-import { flatten, reshape, unsqueeze } from './view.js';
+import { flatten, reshape, slice, unsqueeze } from './view.js';
 
 export type Pair = number | readonly [number, number];
 type Two = readonly [number, number];
@@ -143,22 +143,15 @@ export function pad(x: Tensor, amounts: readonly number[], value = 0): Tensor {
       op: 'pad',
     });
   }
-  let y = x;
-  for (let i = 0; i < amounts.length; i += 2) {
-    const dim = x.ndim - 1 - i / 2;
-    const part = (n: number) =>
-      n > 0
-        ? [
-            full(
-              y.shape.map((s, d) => (d === dim ? n : s)),
-              value,
-              { dtype: x.dtype, device: x.device },
-            ),
-          ]
-        : [];
-    const parts = [...part(amounts[i]!), y, ...part(amounts[i + 1]!)];
-    if (parts.length > 1) y = cat(parts, dim);
-  }
+  if (amounts.every((n) => n === 0)) return x;
+  const dims = Array.from({ length: amounts.length / 2 }, (_, i) => x.ndim - 1 - i);
+  const shape = x.shape.map((n, d) => {
+    const i = dims.indexOf(d);
+    return i < 0 ? n : n + amounts[2 * i]! + amounts[2 * i + 1]!;
+  });
+  const y = full(shape, value, { dtype: x.dtype, device: x.device });
+  const inside = dims.reduce((part, d, i) => slice(part, d, amounts[2 * i]!, amounts[2 * i]! + x.shape[d]!), y);
+  copy_(inside, x);
   return y;
 }
 

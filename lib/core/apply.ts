@@ -19,7 +19,7 @@ import {
   statusError,
   Tensor,
 } from './tensor.js';
-import { compiling } from './cells.js';
+import { type Cells, compiling } from './cells.js';
 
 /** Takes the place of running: while a function is traced. */
 export interface Tracer {
@@ -44,18 +44,25 @@ const FAULT = 40;
 const IN_OFFSETS = 48;
 const MAX_INPUTS = 4000;
 
-/** Runs `fn` now, also while a function is traced: for state that is made at the first call. */
-export function untraced<R>(fn: () => R): R {
+/** Runs `fn` with its calls given to `by`, and with what else it touches; null: run, as if nothing were traced. */
+export function tracedBy<R>(by: (Tracer & Cells) | null, fn: () => R): R {
   const { tracer } = hooks;
   const { recorder } = compiling;
-  hooks.tracer = null;
-  compiling.recorder = null;
+  const taping = recording.enabled;
+  hooks.tracer = by;
+  compiling.recorder = by;
   try {
     return fn();
   } finally {
     hooks.tracer = tracer;
     compiling.recorder = recorder;
+    recording.enabled = taping;
   }
+}
+
+/** Runs `fn` now, also while a function is traced: for state that is made at the first call. */
+export function untraced<R>(fn: () => R): R {
+  return tracedBy(null, fn);
 }
 
 /** Runs an op of one output. */

@@ -1,11 +1,10 @@
 /** Records a function for compile(): its calls in order, the tensors from outside that they touch, and what else it depends on. */
-import { hooks, type Tracer } from '../core/apply.js';
+import { type Tracer, tracedBy } from '../core/apply.js';
 import type { Operand } from '../core/define.js';
 import type { Layout } from '../core/layout.js';
 import { type Plan, resolve } from '../core/plan.js';
-import { recording } from '../core/tape.js';
 import { abstract, alias, checkUsable, isAbstract, type Storage, type Tensor } from '../core/tensor.js';
-import { type Cells, compiling } from '../core/cells.js';
+import type { Cells } from '../core/cells.js';
 
 /** One call: a resolved plan, what it reads (tensors and numbers in order) and what it writes. */
 export interface Step {
@@ -42,18 +41,7 @@ export class Recorder implements Tracer, Cells {
 
   /** Runs `fn` on stand-ins. Nothing is computed; gradients that it set are left for the caller to read and undo. */
   record<R>(fn: () => R): R {
-    const { tracer } = hooks;
-    const { recorder } = compiling;
-    const taping = recording.enabled;
-    hooks.tracer = this;
-    compiling.recorder = this;
-    try {
-      return fn();
-    } finally {
-      hooks.tracer = tracer;
-      compiling.recorder = recorder;
-      recording.enabled = taping;
-    }
+    return tracedBy(this, fn);
   }
 
   /** Gives tensors from outside their gradients and graphs back: nothing was computed yet. */

@@ -4,6 +4,7 @@ import { ArgumentError, describe, TraceError } from '../core/error.js';
 import { sweepIfDue } from '../core/memory.js';
 import { recording } from '../core/tape.js';
 import type { Tensor } from '../core/tensor.js';
+import { type PassOptions, passNames } from './passes/index.js';
 import { Program } from './program.js';
 import { recordFunction } from './recording.js';
 import { flatten } from './tree.js';
@@ -14,10 +15,17 @@ const MOST = 64;
 export interface CompileStats {
   /** Signatures and states of the world that were traced and are kept. */
   programs: number;
-  /** Kernels of all programs. */
+  /** Calls that were recorded, of all programs. */
+  recorded: number;
+  /** Kernels that they became. */
   kernels: number;
   /** Memory for intermediate values of all programs. */
   arenaBytes: number;
+}
+
+export interface CompileOptions {
+  /** Passes to leave out, by name: `{ dead: false }`. `false`: none at all, each kernel as eager runs it, bit for bit. */
+  passes?: PassOptions;
 }
 
 /** A compiled function: called like the one it was made of. */
@@ -38,8 +46,16 @@ export interface Compiled<A extends readonly unknown[], R> {
  * Results are new, detached tensors. (torch.compile, jax.jit)
  * @throws TraceError when the function reads a value (`item()`, `data()`), is async, or is given tensors that require grad
  */
-export function compile<A extends readonly unknown[], R>(fn: (...args: A) => R): Compiled<A, R> {
+export function compile<A extends readonly unknown[], R>(
+  fn: (...args: A) => R,
+  options: CompileOptions = {},
+): Compiled<A, R> {
   if (typeof fn !== 'function') throw new ArgumentError(`compiles a function, got ${describe(fn)}`, { op: 'compile' });
+  const { passes = {} } = options;
+  const unknown = passes === false ? [] : Object.keys(passes).filter((name) => !passNames.includes(name as never));
+  if (unknown.length > 0) {
+    throw new ArgumentError(`passes are ${passNames.join(', ')}, got ${unknown.join(', ')}`, { op: 'compile' });
+  }
   const programs = new Map<string, Program[]>();
   const all = () => [...programs.values()].flat();
   const call = (...args: A): R => {
@@ -57,7 +73,7 @@ export function compile<A extends readonly unknown[], R>(fn: (...args: A) => R):
     }
     let program = known.find((one) => one.holds());
     if (program === undefined) {
-      program = new Program(recordFunction((given) => fn(...(given as unknown as A)), args, inputs));
+      program = new Program(recordFunction((given) => fn(...(given as unknown as A)), args, inputs, passes));
       programs.delete(key);
       programs.set(key, [program, ...known]);
       while (all().length > MOST) {
@@ -71,6 +87,7 @@ export function compile<A extends readonly unknown[], R>(fn: (...args: A) => R):
   return Object.assign(call, {
     stats: (): CompileStats => ({
       programs: all().length,
+      recorded: all().reduce((n, { recorded }) => n + recorded, 0),
       kernels: all().reduce((n, { steps }) => n + steps.length, 0),
       arenaBytes: all().reduce((n, { arenaBytes }) => n + arenaBytes, 0),
     }),

@@ -61,6 +61,7 @@ function refuseDevices(a: string, b: string): never {
 }
 
 export class Program {
+  readonly recorded: number;
   readonly steps: readonly Step[];
   readonly arenaBytes: number;
   readonly #id: number;
@@ -73,12 +74,13 @@ export class Program {
   readonly #outputs: readonly Storage[];
   readonly #form: unknown;
 
-  constructor({ recorder, steps, inputs, states, form, results }: Recording) {
+  constructor({ recorder, recorded, steps, inputs, states, form, results }: Recording) {
     this.#recorder = recorder;
     this.#states = [...states.values()];
     this.#results = results;
     this.#outputs = [...new Set(results.map((x) => x.storage))];
     this.#form = form;
+    this.recorded = recorded;
     this.steps = steps;
     const homes = new Map<Storage, Home>();
     for (const storage of [...inputs.map((x) => x.storage), ...states.keys(), ...this.#outputs])

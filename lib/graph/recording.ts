@@ -12,12 +12,14 @@ import {
   seen,
   type Tensor,
 } from '../core/tensor.js';
-import { removeDead } from './passes/dead.js';
+import { applyPasses, type PassOptions } from './passes/index.js';
 import { Recorder, type State, type Step } from './recorder.js';
 import { flatten, rebuild } from './tree.js';
 
 export interface Recording {
   readonly recorder: Recorder;
+  /** How many calls were recorded, and what the passes made of them. */
+  readonly recorded: number;
   readonly steps: readonly Step[];
   /** Stand-ins for the arguments. */
   readonly inputs: readonly Tensor[];
@@ -32,6 +34,7 @@ export function recordFunction(
   fn: (args: readonly unknown[]) => unknown,
   args: readonly unknown[],
   leaves: readonly Tensor[],
+  passes: PassOptions,
 ): Recording {
   const recorder = new Recorder();
   const inputs = leaves.map((x) => abstract(x.layout));
@@ -77,6 +80,6 @@ export function recordFunction(
 
   const states = new Map([...recorder.states, ...kept]);
   const lasts = new Set([...[...inputs, ...results].map((x) => x.storage), ...states.keys()]);
-  const steps = removeDead(recorder.steps, (storage) => lasts.has(storage));
-  return { recorder, steps, inputs, states, form, results };
+  const steps = applyPasses(recorder.steps, { recorder, lasts: (storage) => lasts.has(storage) }, passes);
+  return { recorder, recorded: recorder.steps.length, steps, inputs, states, form, results };
 }

@@ -1,9 +1,9 @@
 /** Dead code: what nothing that lasts depends on is not computed. */
 import type { Storage } from '../../core/tensor.js';
 import type { Step } from '../recorder.js';
+import type { Context } from './index.js';
 
-/** `lasts`: storages that are read after the program: state, arguments, results. A write into one of them stays. */
-export function removeDead(steps: readonly Step[], lasts: (storage: Storage) => boolean): Step[] {
+export function removeDead(steps: readonly Step[], { lasts }: Context): Step[] {
   const wanted = new Set<Storage>();
   const kept: Step[] = [];
   for (let i = steps.length - 1; i >= 0; i--) {

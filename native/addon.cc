@@ -24,8 +24,8 @@ namespace {
 
 constexpr int kWords = 4096, kNumbers = 8192;
 constexpr int kBudget = 7, kScalars = 8, kFault = 40, kPeek = 44, kInOffsets = 48;
-static_assert(kMaxOut + 2 <= 8 && kMaxIn + 8 <= kWords && kMaxIn + kInOffsets <= kNumbers &&
-                  kScalars + kMaxScalars <= kFault,
+static_assert(kMaxOutAlone + 2 <= 8 && kMaxIn + 8 <= kWords && kMaxIn + kInOffsets <= kNumbers &&
+                  kScalars + kMaxScalarsAlone <= kFault,
               "block");
 
 // Everything of one environment (main thread or worker), over the block of memory shared with it.
@@ -54,10 +54,10 @@ napi_value run(napi_env env, napi_callback_info info) {
   double* numbers = e.numbers;
   words[1] = kInvalid;
   const PlanEntry* const found = e.plans.find(words[0]);
-  if (!found) return nullptr;
+  if (!found || found->nout > kMaxOutAlone || found->nscalars > kMaxScalarsAlone) return nullptr;
   const PlanEntry& plan = *found;
   Device& on = *device(plan.device);
-  Operand in_inline[16], out[kMaxOut];
+  Operand in_inline[16], out[kMaxOutAlone];
   std::unique_ptr<Operand[]> in_heap;
   Operand* in = in_inline;
   if (plan.nin > 16) {
@@ -68,7 +68,7 @@ napi_value run(napi_env env, napi_callback_info info) {
     if (!e.slots.valid(words[8 + i])) return nullptr;
     in[i] = {e.slots[words[8 + i]].block->buffer, static_cast<int64_t>(numbers[kInOffsets + i])};
   }
-  Block* fresh[kMaxOut] = {};
+  Block* fresh[kMaxOutAlone] = {};
   Status status = kOk;
   for (int i = 0; i < plan.nout && status == kOk; ++i) {
     const int32_t id = words[2 + i];

@@ -6,7 +6,9 @@
 
 namespace brasa {
 
-constexpr int kMaxOut = 6, kMaxScalars = 32, kMaxIn = 4088;
+// What a call may have; and what one that is run by itself may, for its operands pass through shared words.
+constexpr int kMaxOut = 16, kMaxScalars = 64, kMaxIn = 4088;
+constexpr int kMaxOutAlone = 6, kMaxScalarsAlone = 32;
 
 struct PlanEntry {
   Plan* plan = nullptr;

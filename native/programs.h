@@ -125,6 +125,7 @@ class Programs {
  private:
   Status read(Program& p, const double* text, const double* end, int64_t nscalars) {
     if (end - text < 4 || text[0] < 0) return kInvalid;
+    const int64_t arena = static_cast<int64_t>(text[0]);
     p.nbound = static_cast<int32_t>(text[1]);
     const int64_t nout = static_cast<int64_t>(text[2]), nsteps = static_cast<int64_t>(text[3]);
     text += 4;
@@ -149,6 +150,7 @@ class Programs {
         place.buffer = static_cast<int32_t>(text[0]);
         place.offset = static_cast<int64_t>(text[1]);
         if (place.buffer < 0 || place.buffer >= buffers || place.offset < 0) return kInvalid;
+        if (place.buffer == 0 && arena <= 0) return kInvalid;
         p.places.push_back(place);
       }
       if (static_cast<size_t>(operands) > most) most = operands;

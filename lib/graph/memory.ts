@@ -16,7 +16,8 @@ export function place(lives: readonly Life[]): { offsets: number[]; bytes: numbe
   const order = lives.map((_, i) => i).sort((a, b) => lives[b]!.bytes - lives[a]!.bytes || a - b);
   for (const i of order) {
     const life = lives[i]!;
-    const size = Math.ceil(life.bytes / ALIGN) * ALIGN;
+    // Also what has no elements lies somewhere.
+    const size = Math.max(Math.ceil(life.bytes / ALIGN), 1) * ALIGN;
     let start = 0;
     for (const other of placed) {
       if (other.life.to < life.from || other.life.from > life.to) continue;

@@ -117,6 +117,12 @@ export class Program {
       return { compute, from: pairs.map(([i]) => i!), at: pairs.map(([, at]) => at!) };
     });
     this.#id = native.program(deviceIndex(device), Float64Array.from(text), this.#scalars);
+    // Plans that no cache holds are the program's alone.
+    for (const { plan } of steps) {
+      if (plan.op.plans.size > 0 || plan.id < 0) continue;
+      native.dropPlan(plan.id);
+      plan.id = -1;
+    }
     if (this.#id < 0) throw statusError(-this.#id, `no program of ${steps.length} kernels`, 'compile');
     dropped.register(this, this.#id);
   }

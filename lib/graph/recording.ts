@@ -80,6 +80,11 @@ export function recordFunction(
 
   const states = new Map([...recorder.states, ...kept]);
   const lasts = new Set([...[...inputs, ...results].map((x) => x.storage), ...states.keys()]);
-  const steps = applyPasses(recorder.steps, { recorder, lasts: (storage) => lasts.has(storage) }, passes);
+  const context = {
+    recorder,
+    lasts: (storage: Storage) => lasts.has(storage),
+    bind: (storage: Storage, state: State) => states.set(storage, state),
+  };
+  const steps = applyPasses(recorder.steps, context, passes);
   return { recorder, recorded: recorder.steps.length, steps, inputs, states, form, results };
 }

@@ -80,7 +80,7 @@ export interface Native {
   plan(device: number, description: Float64Array): number;
   dropPlan(id: number): void;
   program(device: number, description: Float64Array, scalars: Float64Array): number;
-  runProgram(outputs: readonly object[]): void;
+  runProgram(outputs: readonly object[], times?: Float64Array): void;
   dropProgram(id: number): void;
   stats(device: number): {
     liveBytes: number;

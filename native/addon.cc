@@ -24,7 +24,7 @@ namespace {
 
 constexpr int kWords = 4096, kNumbers = 8192;
 constexpr int kBudget = 7, kScalars = 8, kFault = 40, kPeek = 44, kInOffsets = 48;
-static_assert(kMaxOutAlone + 2 <= 8 && kMaxIn + 8 <= kWords && kMaxIn + kInOffsets <= kNumbers &&
+static_assert(kMaxOutAlone + 2 <= 8 && kMaxOperands + 8 <= kWords && kMaxOperands + kInOffsets <= kNumbers &&
                   kScalars + kMaxScalarsAlone <= kFault,
               "block");
 
@@ -127,9 +127,9 @@ napi_value program(napi_env env, napi_callback_info info) {
   return number(env, id);
 }
 
-// runProgram(storages): words[0] the program, words[8..] slots of what is bound, numbers[48..] their offsets; the
-// outputs live as long as the storages, and their slots follow in words. words[1] is the status; when a step failed,
-// words[2] says which, or is -1.
+// runProgram(storages, times?: Float64Array, a number a step): words[0] the program, words[8..] slots of what is bound,
+// numbers[48..] their offsets; the outputs live as long as the storages, and their slots follow in words. words[1] is
+// the status; when a step failed, words[2] says which, or is -1.
 napi_value run_program(napi_env env, napi_callback_info info) {
   Arguments args(env, info);
   Env& e = *args.env;
@@ -138,7 +138,10 @@ napi_value run_program(napi_env env, napi_callback_info info) {
   Program* p = e.programs.find(e.words[0]);
   if (!p) return nullptr;
   int64_t fault[4] = {};
-  const Status status = e.programs.run(*p, e.words + 8, e.numbers + kInOffsets, fault, &e.words[2]);
+  size_t bytes = 0;
+  double* times = args.count > 1 ? reinterpret_cast<double*>(args.bytes(1, &bytes)) : nullptr;
+  if (bytes / sizeof(double) < p->steps.size()) times = nullptr;
+  const Status status = e.programs.run(*p, e.words + 8, e.numbers + kInOffsets, fault, &e.words[2], times);
   e.words[1] = status;
   if (status != kOk) {
     for (int i = 0; i < 4; ++i) e.numbers[kFault + i] = static_cast<double>(fault[i]);

@@ -7,7 +7,7 @@
 namespace brasa {
 
 // What a call may have; and what one that is run by itself may, for its operands pass through shared words.
-constexpr int kMaxOut = 16, kMaxScalars = 64, kMaxIn = 4088;
+constexpr int kMaxOperands = 4088, kMaxScalars = 64;
 constexpr int kMaxOutAlone = 6, kMaxScalarsAlone = 32;
 
 struct PlanEntry {
@@ -15,7 +15,7 @@ struct PlanEntry {
   int32_t device = 0;
   int32_t nin = 0, nout = 0, nscalars = 0;
   int32_t holders = 0;  // whoever made it, and programs
-  int64_t out_bytes[kMaxOut] = {};
+  int64_t out_bytes[kMaxOutAlone] = {};
 };
 
 // A call as it is described:
@@ -32,7 +32,7 @@ struct Description {
     call.nout = static_cast<int32_t>(*text++);
     call.nscalars = static_cast<int32_t>(*text++);
     call.nparams = static_cast<int32_t>(*text++);
-    const bool sane = call.nin >= 0 && call.nin <= kMaxIn && call.nout > 0 && call.nout <= kMaxOut &&
+    const bool sane = call.nin >= 0 && call.nin <= kMaxOperands && call.nout > 0 && call.nout <= kMaxOperands &&
                       call.nscalars >= 0 && call.nscalars <= kMaxScalars && call.nparams >= 0;
     if (!sane) return false;
     layouts.assign(call.nin + call.nout, Layout{});
@@ -74,8 +74,9 @@ class Plans {
     entry.nscalars = call.nscalars;
     entry.holders = 1;
     for (int i = 0; i < call.nout; ++i) {
-      entry.out_bytes[i] = layout_bytes(call.out[i]);
-      if (entry.out_bytes[i] < 0) return -kOutOfMemory;
+      const int64_t bytes = layout_bytes(call.out[i]);
+      if (bytes < 0) return -kOutOfMemory;
+      if (i < kMaxOutAlone) entry.out_bytes[i] = bytes;
     }
     const Status status = device(on)->backend.plan(&call, &entry.plan);
     if (status != kOk) return -status;

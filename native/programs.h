@@ -2,6 +2,7 @@
 // places: a buffer's number and an offset. Buffer 0 is the arena, then come those that are bound at each run (inputs
 // and state, by slot), then the outputs, allocated at each run.
 #pragma once
+#include <chrono>
 #include <memory>
 #include <vector>
 
@@ -88,8 +89,9 @@ class Programs {
   }
 
   // slots: of the bound buffers, whose offsets are added to those of their places. On success `fresh` holds the
-  // outputs' blocks; else `failed` is the step that failed, or -1.
-  Status run(Program& p, const int32_t* slots, const double* offsets, int64_t* fault, int32_t* failed) {
+  // outputs' blocks; else `failed` is the step that failed, or -1. times, if not null: when each step ended, in
+  // microseconds from the start.
+  Status run(Program& p, const int32_t* slots, const double* offsets, int64_t* fault, int32_t* failed, double* times) {
     *failed = -1;
     for (int i = 0; i < p.nbound; ++i) {
       if (!slots_->valid(slots[i])) return kInvalid;
@@ -102,6 +104,10 @@ class Programs {
       if (status == kOk) p.buffers[1 + p.nbound + i] = p.fresh[i]->buffer;
     }
     const Backend& backend = device(p.device)->backend;
+    const auto now = [] {
+      return std::chrono::duration<double, std::micro>(std::chrono::steady_clock::now().time_since_epoch()).count();
+    };
+    const double start = times ? now() : 0;
     for (size_t i = 0; i < p.steps.size() && status == kOk; ++i) {
       const Step& step = p.steps[i];
       const PlanEntry& plan = *plans_->find(step.plan);
@@ -112,6 +118,7 @@ class Programs {
       const Run call = {p.operands.data(), p.operands.data() + plan.nin, p.scalars + step.scalar, fault};
       status = backend.run(plan.plan, &call);
       if (status != kOk) *failed = static_cast<int32_t>(i);
+      if (times) times[i] = now() - start;
     }
     if (status != kOk) {
       for (Block*& block : p.fresh) {

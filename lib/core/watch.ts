@@ -10,7 +10,8 @@ import type { Layout } from './layout.js';
 import type { Plan } from './plan.js';
 
 const trace = process.env.BRASA_PROFILE ?? '';
-const runs = debugLevel >= 3 || trace !== '';
+/** Whether each run is asked for its time. */
+export const runs: boolean = debugLevel >= 3 || trace !== '';
 const MAX_EVENTS = 1_000_000;
 
 /** What a plan does, by its native number. */
@@ -20,8 +21,8 @@ const show = (layout: Layout | null) => (layout === null ? 'number' : `${layout.
 /** Called when a plan has been resolved. */
 export function watchPlan(plan: Plan): void {
   if (debugLevel < 2 && !runs) return;
-  const call = `${plan.op.name} ${plan.inputs.map(show).join(' ')} -> ${plan.layouts.map(show).join(' ')}`;
-  if (plan.mode === 'native') known.set(plan.id, { name: plan.op.name, call });
+  const { name, call } = describePlan(plan);
+  if (plan.mode === 'native') known.set(plan.id, { name, call });
   const how = plan.mode === 'native' ? `plan ${plan.id}` : 'decomposed';
   if (debugLevel >= 2) process.stderr.write(`brasa: ${how}: ${call}\n`);
 }
@@ -38,8 +39,19 @@ interface Event {
 }
 const events: Event[] = [];
 
-function watchRun(id: number, start: number, end: number): void {
-  const { name, call } = known.get(id) ?? { name: `plan ${id}`, call: '' };
+function describePlan(plan: Plan): { name: string; call: string } {
+  const call = `${plan.op.name} ${plan.inputs.map(show).join(' ')} -> ${plan.layouts.map(show).join(' ')}`;
+  return { name: plan.op.name, call };
+}
+
+/** The kernels of a program that began at `start` (ms): when each ended, in microseconds from there. */
+export function watchProgram(plans: readonly Plan[], start: number, ends: Float64Array): void {
+  plans.forEach((plan, i) => {
+    watchCall(describePlan(plan), start + (i > 0 ? ends[i - 1]! : 0) / 1000, start + ends[i]! / 1000);
+  });
+}
+
+function watchCall({ name, call }: { name: string; call: string }, start: number, end: number): void {
   if (debugLevel >= 3) process.stderr.write(`brasa: ${((end - start) * 1000).toFixed(1)} us: ${call}\n`);
   if (trace === '' || events.length === MAX_EVENTS) return;
   events.push({
@@ -59,7 +71,7 @@ if (runs) {
     const id = words[0]!;
     const start = performance.now();
     run(...objects);
-    watchRun(id, start, performance.now());
+    watchCall(known.get(id) ?? { name: `plan ${id}`, call: '' }, start, performance.now());
   };
 }
 if (trace !== '') {

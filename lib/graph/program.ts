@@ -6,6 +6,7 @@ import { DeviceError, TraceError } from '../core/error.js';
 import type { Layout } from '../core/layout.js';
 import { resolve } from '../core/plan.js';
 import { checkUsable, closeGroup, intoScope, Storage, statusError, Tensor } from '../core/tensor.js';
+import { runs, watchProgram } from '../core/watch.js';
 import { native } from '../native.js';
 import { type Life, place } from './memory.js';
 import type { Recorder, State, Step } from './recorder.js';
@@ -158,7 +159,13 @@ export class Program {
     words[0] = this.#id;
     closeGroup();
     const storages = this.#outputs.map(() => new Storage());
-    native.runProgram(storages);
+    if (runs) {
+      const ends = new Float64Array(this.steps.length);
+      const start = performance.now();
+      native.runProgram(storages, ends);
+      const plans = this.steps.map(({ plan }) => plan);
+      watchProgram(plans, start, ends);
+    } else native.runProgram(storages);
     if (words[1] !== 0) throw this.#failure();
     storages.forEach((storage, i) => {
       storage.slot = words[SLOTS + n + i]!;

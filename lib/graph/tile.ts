@@ -1,7 +1,9 @@
 /** Tile programs: straight-line elementwise code over registers, in the words that native/ops.def documents for `elementwise`. */
-import { opRow } from '../core/define.js';
+import { type Op, opRow } from '../core/define.js';
 import { type DType, dtypeInfo } from '../core/dtype.js';
-import type { Call } from '../core/plan.js';
+import type { Layout } from '../core/layout.js';
+import { type Call, elementwiseId, type Plan } from '../core/plan.js';
+import { NO_PARAMS } from '../core/tape.js';
 
 /** A value: one of the operands, a constant, or what an instruction made. `compute`: the id of the dtype it is held in. */
 export interface Register {
@@ -98,4 +100,38 @@ export function decode({ inputs, nscalars, constants, params }: Call): Decoded {
     };
   });
   return { operands: params.slice(0, given), code, outputs: params.slice(first + 5 * count) };
+}
+
+export function isTile({ call }: Plan): boolean {
+  return call !== null && call.op === elementwiseId();
+}
+
+/** A plan that belongs to one program: no op's cache holds it. */
+export function ownPlan(name: string, call: Call, layouts: readonly Layout[]): Plan {
+  const op: Op = {
+    name,
+    kind: 'composite',
+    row: null,
+    many: true,
+    infer: null as never,
+    decompose: null,
+    grad: null,
+    encode: null,
+    byUser: false,
+    plans: new Map(),
+  };
+  return {
+    op,
+    params: NO_PARAMS,
+    layouts,
+    inputs: [...call.inputs, ...Array.from({ length: call.nscalars }, () => null)],
+    mode: 'native',
+    offset: 0,
+    id: -1,
+    constants: call.constants,
+    small: false,
+    integers: false,
+    call,
+    saves: new Map(),
+  };
 }

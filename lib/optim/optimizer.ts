@@ -118,23 +118,43 @@ export abstract class Optimizer<O extends OptimizerOptions = OptimizerOptions> {
         compiling.recorder?.guard(
           () => this.rule(group) === rule && group.params === params && params.length === length,
         );
-        for (const p of group.params) {
-          const g = gradientOf(p);
-          if (g !== null) this.#move(p, g, group, rule);
-        }
+        this.#move(group, rule);
       }
     });
   }
 
-  #move(p: Tensor, g: Tensor, group: ParamGroup<O>, { moments, kernel }: Rule): void {
-    const state = this.#state.get(p) ?? ({ step: 0 } as ParamState);
-    this.#state.set(p, state);
-    const kept = moments.map((name) => {
-      state[name] ??= untraced(() => pin(zerosLike(p)));
-      return state[name] as Tensor;
+  #move(group: ParamGroup<O>, { moments, kernel }: Rule): void {
+    const moving = group.params.filter((p) => gradientOf(p) !== null);
+    const states = moving.map((p) => {
+      const state = this.#state.get(p) ?? ({ step: 0 } as ParamState);
+      this.#state.set(p, state);
+      for (const name of moments) state[name] ??= untraced(() => pin(zerosLike(p)));
+      return state;
     });
-    kernel([p, ...kept], [p, g, ...kept, ...freshNumbers(() => this.scalars(group, state.step + 1))]);
-    afterwards(() => state.step++);
+    // Parameters that moved as often as each other share the numbers.
+    const first = new Map<number, ParamState>();
+    const numbers = new Map<number, readonly number[]>();
+    for (const state of states) {
+      const { step } = state;
+      if (first.has(step)) continue;
+      first.set(step, state);
+      numbers.set(
+        step,
+        freshNumbers(() => this.scalars(group, state.step + 1)),
+      );
+    }
+    const leaders = states.map(({ step }) => first.get(step)!);
+    compiling.recorder?.guard(() =>
+      states.every((state, i) => state.step === leaders[i]!.step && this.#state.get(moving[i]!) === state),
+    );
+    moving.forEach((p, i) => {
+      const state = states[i]!;
+      const kept = moments.map((name) => state[name] as Tensor);
+      kernel([p, ...kept], [p, gradientOf(p)!, ...kept, ...numbers.get(state.step)!]);
+    });
+    afterwards(() => {
+      for (const state of states) state.step++;
+    });
   }
 
   /** Moments (detached, sharing memory), step counts and options; parameters by number. */

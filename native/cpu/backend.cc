@@ -119,12 +119,11 @@ Status cpu_run(Plan* opaque, const Run* run) {
   OwnedPlan& plan = *static_cast<OwnedPlan*>(reinterpret_cast<CpuPlan*>(opaque));
   constexpr int kInline = 24;
   const int nin = plan.call.nin, nout = plan.call.nout;
-  const void* in_inline[kInline];
-  void* out_inline[kInline];
-  const void** in = in_inline;
-  void** out = out_inline;
-  if (nin > kInline) in = static_cast<const void**>(scratch(4, sizeof(void*) * nin));
-  if (nout > kInline) return kInvalid;
+  void* pointers[kInline];
+  void** out = pointers;
+  if (nin + nout > kInline) out = static_cast<void**>(scratch(4, sizeof(void*) * (nin + nout)));
+  if (!out) return kOutOfMemory;
+  const void** in = const_cast<const void**>(out + nout);
   const int32_t* size = plan.item_size.data();
   for (int i = 0; i < nin; ++i) in[i] = static_cast<const char*>(run->in[i].buffer->data) + run->in[i].offset * size[i];
   for (int i = 0; i < nout; ++i)

@@ -2,15 +2,13 @@
  * Elementwise fusion: calls over the same shape that feed each other, or read the same memory, become one tile program. What only
  * they read is never stored.
  */
-import type { Op } from '../../core/define.js';
 import { type DType, dtypeInfo, isFloat } from '../../core/dtype.js';
 import { type Layout, layoutOf, sameShape } from '../../core/layout.js';
-import { type Call, elementwiseId, type Plan } from '../../core/plan.js';
-import { NO_PARAMS } from '../../core/tape.js';
+import { type Call, elementwiseId } from '../../core/plan.js';
 import type { Storage, Tensor } from '../../core/tensor.js';
 import { native } from '../../native.js';
 import type { Step } from '../recorder.js';
-import { computeId, decode, type Register, TileProgram } from '../tile.js';
+import { computeId, decode, isTile, ownPlan, type Register, TileProgram } from '../tile.js';
 import { type Group, Groups, reads } from './flow.js';
 import type { Context } from './index.js';
 
@@ -22,8 +20,6 @@ const MAX_INSTRUCTIONS = 128;
 
 const truths = new Set(native.table.ops.filter((row) => row.result === 'BOOL').map((row) => row.id));
 const moves = new Set(native.table.ops.filter((row) => ['copy', 'cast'].includes(row.name)).map((row) => row.id));
-
-const isTile = ({ plan }: Step): boolean => plan.call !== null && plan.call.op === elementwiseId();
 
 /** Where the elements lie, whatever a dim of size 1 says. */
 function sameStrides(a: Layout, b: Layout): boolean {
@@ -49,7 +45,7 @@ export function fuseElementwise(steps: readonly Step[], { lasts }: Context): Ste
   const lastReader = new Map<Storage, number>();
   const maker = new Map<Storage, number>();
   steps.forEach((step, i) => {
-    if (isTile(step)) {
+    if (isTile(step.plan)) {
       const near = new Set<number>();
       for (const { storage } of reads(step)) {
         for (const j of [maker.get(storage), lastReader.get(storage)]) if (j !== undefined) near.add(j);
@@ -71,7 +67,7 @@ export function fuseElementwise(steps: readonly Step[], { lasts }: Context): Ste
       }
     }
     for (const { storage } of step.outputs) {
-      if (isTile(step)) maker.set(storage, i);
+      if (isTile(step.plan)) maker.set(storage, i);
       else maker.delete(storage);
     }
   });
@@ -178,7 +174,7 @@ function join(members: readonly Step[], leaves: (storage: Storage) => boolean): 
     constants: program.constants,
   };
   return {
-    plan: tilePlan(
+    plan: ownPlan(
       members.map(({ plan }) => plan.op.name).join('+'),
       call,
       outputs.map(({ y }) => y.layout),
@@ -197,34 +193,4 @@ let neId = -1;
 function notEqual(): number {
   if (neId < 0) neId = native.table.ops.find((row) => row.name === 'ne')!.id;
   return neId;
-}
-
-/** A plan that no op has: for a program of its own. */
-function tilePlan(name: string, call: Call, layouts: readonly Layout[]): Plan {
-  const op: Op = {
-    name,
-    kind: 'composite',
-    row: null,
-    many: true,
-    infer: null as never,
-    decompose: null,
-    grad: null,
-    encode: null,
-    byUser: false,
-    plans: new Map(),
-  };
-  return {
-    op,
-    params: NO_PARAMS,
-    layouts,
-    inputs: [...call.inputs, ...Array.from({ length: call.nscalars }, () => null)],
-    mode: 'native',
-    offset: 0,
-    id: -1,
-    constants: call.constants,
-    small: false,
-    integers: false,
-    call,
-    saves: new Map(),
-  };
 }

@@ -1,6 +1,7 @@
 /** What is done to a recorded function before it runs, in this order; each can be switched off. */
 import type { Storage } from '../../core/tensor.js';
 import type { Recorder, State, Step } from '../recorder.js';
+import { batchUpdates } from './batch.js';
 import { mergeCommon } from './common.js';
 import { removeDead } from './dead.js';
 import { foldConstants } from './fold.js';
@@ -18,10 +19,13 @@ export interface Context {
 /** Steps that give the same. Steps are never changed, only replaced. */
 export type Pass = (steps: readonly Step[], context: Context) => readonly Step[];
 
-const all = { dead: removeDead, common: mergeCommon, fold: foldConstants, fuse: fuseElementwise } satisfies Record<
-  string,
-  Pass
->;
+const all = {
+  dead: removeDead,
+  common: mergeCommon,
+  fold: foldConstants,
+  fuse: fuseElementwise,
+  batch: batchUpdates,
+} satisfies Record<string, Pass>;
 
 export type PassName = keyof typeof all;
 /** false: none of them; else those that are named false are left out. */

@@ -3,7 +3,8 @@ import { hooks } from '../core/apply.js';
 import { ArgumentError, describe, TraceError } from '../core/error.js';
 import { sweepIfDue } from '../core/memory.js';
 import { recording } from '../core/tape.js';
-import type { Tensor } from '../core/tensor.js';
+import type { Layout } from '../core/layout.js';
+import { Tensor } from '../core/tensor.js';
 import { type PassOptions, passNames } from './passes/index.js';
 import { Program } from './program.js';
 import { recordFunction } from './recording.js';
@@ -11,6 +12,16 @@ import { flatten } from './tree.js';
 
 /** Programs that one function keeps; the longest unused goes first. */
 const MOST = 64;
+
+/** Whether the arguments are tensors without a graph, and of these layouts. */
+function sameLayouts(args: readonly unknown[], layouts: readonly Layout[]): boolean {
+  if (args.length !== layouts.length) return false;
+  for (let i = 0; i < layouts.length; i++) {
+    const x = args[i];
+    if (!(x instanceof Tensor) || x.layout !== layouts[i] || x.node !== null) return false;
+  }
+  return true;
+}
 
 export interface CompileStats {
   /** Signatures and states of the world that were traced and are kept. */
@@ -58,30 +69,38 @@ export function compile<A extends readonly unknown[], R>(
   }
   const programs = new Map<string, Program[]>();
   const all = () => [...programs.values()].flat();
+  // The program of the last call: mostly also that of the next.
+  let last: { program: Program; enabled: boolean; layouts: readonly Layout[] } | null = null;
   const call = (...args: A): R => {
     // In another function that is being compiled, this one is part of it.
     if (hooks.tracer !== null) return fn(...args);
     sweepIfDue();
+    if (last !== null && last.enabled === recording.enabled && sameLayouts(args, last.layouts) && last.program.holds())
+      return last.program.run(args as unknown as Tensor[]) as R;
     const inputs: Tensor[] = [];
     const key = `${recording.enabled}${flatten(args, inputs, 'arguments')}`;
-    const known = programs.get(key) ?? [];
     for (const x of inputs) {
       if (x.node !== null)
         throw new TraceError('an argument requires grad: detach() it, or take gradients inside the function', {
           op: 'compile',
         });
     }
+    const known = programs.get(key) ?? [];
+    programs.delete(key);
+    programs.set(key, known);
     let program = known.find((one) => one.holds());
     if (program === undefined) {
       program = new Program(recordFunction((given) => fn(...(given as unknown as A)), args, inputs, passes));
-      programs.delete(key);
-      programs.set(key, [program, ...known]);
+      program.bind();
+      known.unshift(program);
       while (all().length > MOST) {
         const [oldest, list] = programs.entries().next().value!;
         list.pop();
         if (list.length === 0) programs.delete(oldest);
       }
     }
+    const plain = args.length === inputs.length && args.every((x, i) => x === inputs[i]);
+    last = plain ? { program, enabled: recording.enabled, layouts: inputs.map((x) => x.layout) } : null;
     return program.run(inputs) as R;
   };
   return Object.assign(call, {

@@ -68,6 +68,10 @@ export class Program {
   readonly #id: number;
   readonly #recorder: Recorder;
   readonly #states: readonly State[];
+  readonly #written: readonly State[];
+  readonly #writtenInputs: readonly number[];
+  /** How many arguments come before the states. */
+  readonly #given: number;
   /** Numbers that are computed at each run: those `from` the list go to `at` in the scalars. */
   readonly #computed: readonly { compute: () => readonly number[]; from: number[]; at: number[] }[];
   readonly #scalars: Float64Array;
@@ -78,6 +82,10 @@ export class Program {
   constructor({ recorder, recorded, steps, inputs, states, form, results }: Recording) {
     this.#recorder = recorder;
     this.#states = [...states.values()];
+    this.#written = this.#states.filter(({ written }) => written);
+    this.#given = inputs.length;
+    const changed = new Set(steps.flatMap(({ outputs }) => outputs.map((y) => y.storage)));
+    this.#writtenInputs = [...inputs.keys()].filter((i) => changed.has(inputs[i]!.storage));
     this.#results = results;
     this.#outputs = [...new Set(results.map((x) => x.storage))];
     this.#form = form;
@@ -128,13 +136,24 @@ export class Program {
     dropped.register(this, this.#id);
   }
 
-  /** Whether everything that decided what was recorded is as it was. */
+  /** Whether everything that decided what was recorded is as it was; if so, what lasts is bound and run() may follow. */
   holds(): boolean {
     for (const guard of this.#recorder.guards) if (!guard()) return false;
-    for (const state of this.#states) {
-      const x = state.tensor();
-      if (x.layout !== state.layout || x.offset !== state.offset || (x.node !== null) !== state.differentiable)
-        return false;
+    return this.bind();
+  }
+
+  /** Names the memory that lasts to the native library; false where it is not as it was recorded. */
+  bind(): boolean {
+    const states = this.#states;
+    const first = this.#given;
+    for (let i = 0; i < states.length; i++) {
+      const { tensor, gradientOf, layout, offset, differentiable } = states[i]!;
+      const x = gradientOf === null ? tensor : gradientOf.gradient!;
+      if (x.layout !== layout || x.offset !== offset || (x.node !== null) !== differentiable) return false;
+      const { slot } = x.storage;
+      if (slot < 0 || x.disposed) checkUsable(x, 'compile');
+      words[SLOTS + first + i] = slot;
+      numbers[OFFSETS + first + i] = 0;
     }
     return true;
   }
@@ -144,18 +163,17 @@ export class Program {
       const values = compute();
       for (let i = 0; i < at.length; i++) this.#scalars[at[i]!] = values[from[i]!]!;
     }
-    let n = 0;
-    for (const x of inputs) {
-      checkUsable(x, 'compile');
-      words[SLOTS + n] = x.storage.slot;
-      numbers[OFFSETS + n++] = x.offset;
+    for (let i = 0; i < inputs.length; i++) {
+      const x = inputs[i]!;
+      const { slot } = x.storage;
+      if (slot < 0 || x.disposed) checkUsable(x, 'compile');
+      words[SLOTS + i] = slot;
+      numbers[OFFSETS + i] = x.offset;
     }
-    for (const state of this.#states) {
-      const x = state.tensor();
-      checkUsable(x, 'compile');
-      words[SLOTS + n] = x.storage.slot;
-      numbers[OFFSETS + n++] = 0;
-    }
+    for (const { gradientOf, tensor } of this.#written)
+      this.#write((gradientOf?.gradient ?? tensor).storage, inputs, -1);
+    for (const i of this.#writtenInputs) this.#write(inputs[i]!.storage, inputs, i);
+    const n = this.#given + this.#states.length;
     words[0] = this.#id;
     closeGroup();
     const storages = this.#outputs.map(() => new Storage());
@@ -171,12 +189,22 @@ export class Program {
       storage.slot = words[SLOTS + n + i]!;
       intoScope(storage);
     });
-    for (const state of this.#states) if (state.written) state.tensor().storage.version++;
     for (const effect of this.#recorder.effects) effect();
     const results = this.#results.map(
       ({ storage, layout, offset }) => new Tensor(storages[this.#outputs.indexOf(storage)]!, layout, offset),
     );
     return rebuild(this.#form, results.values());
+  }
+
+  /** Kernels are put in order as if what is written were no argument under another name. */
+  #write(storage: Storage, inputs: readonly Tensor[], itself: number): void {
+    storage.version++;
+    for (let i = 0; i < inputs.length; i++) {
+      if (inputs[i]!.storage === storage && i !== itself)
+        throw new TraceError(`argument ${i} shares memory with what the function changes: give it a clone()`, {
+          op: 'compile',
+        });
+    }
   }
 
   /** A line a kernel: what it makes, its name, what it reads. */

@@ -13,9 +13,10 @@ export interface Step {
   readonly outputs: readonly Tensor[];
 }
 
-/** Memory from outside: asked for at each run, for a parameter may have moved. */
+/** Memory from outside: a tensor, or whatever is then the gradient of one. */
 export interface State {
-  readonly tensor: () => Tensor;
+  readonly tensor: Tensor;
+  readonly gradientOf: Tensor | null;
   readonly layout: Layout;
   readonly offset: number;
   readonly differentiable: boolean;
@@ -89,10 +90,10 @@ export class Recorder implements Tracer, Cells {
     // A view that was made in the function is found again through what it is a view of.
     const root = x.base !== null && x.base.storage === x.storage ? x.base : x;
     this.#remember(root);
-    const leaf = [...this.gradients].find(([, g]) => g === root)?.[0];
-    const tensor = leaf === undefined ? () => root : () => leaf.gradient!;
+    const gradientOf = [...this.gradients].find(([, g]) => g === root)?.[0] ?? null;
     const { layout, offset, node } = root;
-    this.states.set(x.storage, { tensor, layout, offset, differentiable: node !== null, written });
+    const differentiable = node !== null;
+    this.states.set(x.storage, { tensor: root, gradientOf, layout, offset, differentiable, written });
   }
 
   gradient(x: Tensor, replaced: boolean): void {

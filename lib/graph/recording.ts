@@ -68,8 +68,14 @@ export function recordFunction(
       const g = made.get(now.storage) === now.size && !kept.has(now.storage) ? now : copy(now);
       const { layout } = g;
       lasting = seen(pin(allocate(layout)));
-      const tensor = lasting;
-      kept.set(g.storage, { tensor: () => tensor, layout, offset: 0, differentiable: false, written: true });
+      kept.set(g.storage, {
+        tensor: lasting,
+        gradientOf: null,
+        layout,
+        offset: 0,
+        differentiable: false,
+        written: true,
+      });
     }
     recorder.after(() => {
       leaf.gradient = lasting;

@@ -33,7 +33,7 @@ export function foldConstants(steps: readonly Step[], { recorder, lasts, bind }:
     values.forEach((y, i) => {
       const { storage, layout } = outputs[i]!;
       constants.set(storage, pin(y));
-      bind(storage, { tensor: () => y, layout, offset: 0, differentiable: false, written: false });
+      bind(storage, { tensor: y, gradientOf: null, layout, offset: 0, differentiable: false, written: false });
     });
     return false;
   });

@@ -1,11 +1,59 @@
 /** Where the intermediate values of a program lie: each as long as it is used, in one arena. */
+import { dtypeInfo } from '../core/dtype.js';
+import { TraceError } from '../core/error.js';
+import type { Layout } from '../core/layout.js';
+import type { Storage, Tensor } from '../core/tensor.js';
+import type { Step } from './recorder.js';
+import { isTile } from './tile.js';
+
 const ALIGN = 64;
+
+export const bytesOf = (layout: Layout): number => layout.size * dtypeInfo(layout.dtype).bytes;
 
 export interface Life {
   readonly bytes: number;
   /** First and last step that touch it. */
   readonly from: number;
   to: number;
+}
+
+/** How long each storage lives that a step makes and nothing from outside holds. */
+export function livesOf(steps: readonly Step[], outside: ReadonlySet<Storage>): Map<Storage, Life> {
+  const lives = new Map<Storage, Life>();
+  steps.forEach((step, i) => {
+    for (const { storage, layout } of step.outputs)
+      if (!outside.has(storage) && !lives.has(storage)) lives.set(storage, { bytes: bytesOf(layout), from: i, to: i });
+    for (const x of [...step.inputs, ...step.outputs]) {
+      if (typeof x === 'number') continue;
+      const life = lives.get(x.storage);
+      if (life) life.to = i;
+      else if (!outside.has(x.storage))
+        throw new TraceError('a value of another traced function was used', { op: 'compile' });
+    }
+  });
+  return lives;
+}
+
+/** An elementwise result lies over an operand of its layout that nobody needs any more: they become one life. */
+export function reuseInPlace(steps: readonly Step[], lives: Map<Storage, Life>): void {
+  steps.forEach(({ plan, inputs, outputs }, i) => {
+    if (!isTile(plan)) return;
+    const tensors = inputs.filter((x) => typeof x !== 'number') as Tensor[];
+    for (const y of outputs) {
+      const own = lives.get(y.storage);
+      if (own === undefined || own.from !== i || y.offset !== 0) continue;
+      const k = tensors.findIndex((x, j) => {
+        const life = lives.get(x.storage);
+        if (life === undefined || life.to !== i || life.from === i || life.bytes !== own.bytes) return false;
+        return x.offset === 0 && x.dtype === y.dtype && plan.call!.inputs[j] === y.layout;
+      });
+      // Read in two ways, the second would see what was written.
+      if (k < 0 || tensors.some((x, j) => j !== k && x.storage === tensors[k]!.storage)) continue;
+      const life = lives.get(tensors[k]!.storage)!;
+      life.to = own.to;
+      lives.set(y.storage, life);
+    }
+  });
 }
 
 /** Offsets, largest value first, each at the lowest place that is free for as long as it lives. */

@@ -3,12 +3,11 @@ import { fault } from '../core/apply.js';
 import { deviceIndex } from '../core/device.js';
 import { dtypeInfo } from '../core/dtype.js';
 import { DeviceError, TraceError } from '../core/error.js';
-import type { Layout } from '../core/layout.js';
 import { resolve } from '../core/plan.js';
 import { checkUsable, closeGroup, intoScope, Storage, statusError, Tensor } from '../core/tensor.js';
 import { runs, watchProgram } from '../core/watch.js';
 import { native } from '../native.js';
-import { type Life, place } from './memory.js';
+import { bytesOf, livesOf, place, reuseInPlace } from './memory.js';
 import type { Recorder, State, Step } from './recorder.js';
 import type { Recording } from './recording.js';
 import { rebuild } from './tree.js';
@@ -23,29 +22,16 @@ interface Home {
   offset: number;
 }
 
-const bytesOf = (layout: Layout): number => layout.size * dtypeInfo(layout.dtype).bytes;
-
 const dropped = new FinalizationRegistry((id: number) => native.dropProgram(id));
 
 /** Gives every storage that has no home yet a place in the arena; answers the arena's bytes. */
-function placeRest(steps: readonly Step[], homes: Map<Storage, Home>): number {
-  const lives = new Map<Storage, Life>();
-  steps.forEach(({ inputs, outputs }, step) => {
-    for (const { storage, layout } of outputs)
-      if (!homes.has(storage) && !lives.has(storage))
-        lives.set(storage, { bytes: bytesOf(layout), from: step, to: step });
-    for (const x of [...inputs, ...outputs]) {
-      if (typeof x === 'number') continue;
-      const life = lives.get(x.storage);
-      if (life) life.to = step;
-      else if (!homes.has(x.storage))
-        throw new TraceError('a value of another traced function was used', { op: 'compile' });
-    }
-  });
-  const { offsets, bytes } = place([...lives.values()]);
-  [...lives.keys()].forEach((storage, i) => {
-    homes.set(storage, { buffer: 0, offset: offsets[i]! });
-  });
+function placeRest(steps: readonly Step[], homes: Map<Storage, Home>, inPlace: boolean): number {
+  const lives = livesOf(steps, new Set(homes.keys()));
+  if (inPlace) reuseInPlace(steps, lives);
+  const distinct = [...new Set(lives.values())];
+  const { offsets, bytes } = place(distinct);
+  const offsetOf = new Map(distinct.map((life, i) => [life, offsets[i]!]));
+  for (const [storage, life] of lives) homes.set(storage, { buffer: 0, offset: offsetOf.get(life)! });
   return bytes;
 }
 
@@ -79,7 +65,7 @@ export class Program {
   readonly #outputs: readonly Storage[];
   readonly #form: unknown;
 
-  constructor({ recorder, recorded, steps, inputs, states, form, results }: Recording) {
+  constructor({ recorder, recorded, steps, inPlace, inputs, states, form, results }: Recording) {
     this.#recorder = recorder;
     this.#states = [...states.values()];
     this.#written = this.#states.filter(({ written }) => written);
@@ -94,7 +80,7 @@ export class Program {
     const homes = new Map<Storage, Home>();
     for (const storage of [...inputs.map((x) => x.storage), ...states.keys(), ...this.#outputs])
       homes.set(storage, { buffer: 1 + homes.size, offset: 0 });
-    this.arenaBytes = placeRest(steps, homes);
+    this.arenaBytes = placeRest(steps, homes, inPlace);
 
     // ---- what the native library is told: native/programs.h says what the numbers are
     const device = steps.length > 0 ? steps[0]!.plan.layouts[0]!.device : 'cpu';

@@ -12,7 +12,7 @@ import {
   seen,
   type Tensor,
 } from '../core/tensor.js';
-import { applyPasses, type PassOptions } from './passes/index.js';
+import { applyPasses, type PassOptions, switchedOn } from './passes/index.js';
 import { Recorder, type State, type Step } from './recorder.js';
 import { flatten, rebuild } from './tree.js';
 
@@ -21,6 +21,8 @@ export interface Recording {
   /** How many calls were recorded, and what the passes made of them. */
   readonly recorded: number;
   readonly steps: readonly Step[];
+  /** Whether results may take the place of operands. */
+  readonly inPlace: boolean;
   /** Stand-ins for the arguments. */
   readonly inputs: readonly Tensor[];
   /** What is bound at each run, by the storage that the steps name. */
@@ -92,5 +94,14 @@ export function recordFunction(
     bind: (storage: Storage, state: State) => states.set(storage, state),
   };
   const steps = applyPasses(recorder.steps, context, passes);
-  return { recorder, recorded: recorder.steps.length, steps, inputs, states, form, results };
+  return {
+    recorder,
+    recorded: recorder.steps.length,
+    steps,
+    inPlace: switchedOn('inPlace', passes),
+    inputs,
+    states,
+    form,
+    results,
+  };
 }

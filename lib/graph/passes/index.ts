@@ -27,13 +27,18 @@ const all = {
   batch: batchUpdates,
 } satisfies Record<string, Pass>;
 
-export type PassName = keyof typeof all;
+/** inPlace: of the planning of memory, which comes last. */
+export type PassName = keyof typeof all | 'inPlace';
 /** false: none of them; else those that are named false are left out. */
 export type PassOptions = false | Partial<Record<PassName, boolean>>;
 
-export const passNames = Object.keys(all) as readonly PassName[];
+const order = Object.keys(all) as (keyof typeof all)[];
+export const passNames: readonly PassName[] = [...order, 'inPlace'];
+
+export function switchedOn(name: PassName, options: PassOptions): boolean {
+  return options !== false && options[name] !== false;
+}
 
 export function applyPasses(steps: readonly Step[], context: Context, options: PassOptions): readonly Step[] {
-  if (options === false) return steps;
-  return passNames.reduce((now, name) => (options[name] === false ? now : all[name](now, context)), steps);
+  return order.reduce((now, name) => (switchedOn(name, options) ? all[name](now, context) : now), steps);
 }

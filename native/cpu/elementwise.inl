@@ -18,6 +18,7 @@ void load(const Port& port, char* to, const char* from, const Block& b, char* ra
 }
 
 void store(const Port& port, char* to, const char* from, const Block& b, char* raw) {
+  if (port.mode == kSummed) return port.add(to, port.block, from, b.size);
   if (port.convert) {
     port.convert(port.mode == kConverted ? to : raw, from, b.n);
     if (port.mode == kConverted) return;
@@ -29,6 +30,43 @@ void store(const Port& port, char* to, const char* from, const Block& b, char* r
   }
   const Strides dense = {{b.size[1] * b.size[2] * port.bytes, b.size[2] * port.bytes, port.bytes}};
   port.copy(to, port.block, from, dense, b.size);
+}
+
+template <class T>
+T sum_row(const T* x, int64_t n) {
+  using V = Vec<T>;
+  V sum[4] = {V(T(0)), V(T(0)), V(T(0)), V(T(0))};
+  for (; n >= 4 * V::N; n -= 4 * V::N, x += 4 * V::N)
+    for (int j = 0; j < 4; ++j) sum[j] = sum[j] + V::load(x + j * V::N);
+  for (; n >= V::N; n -= V::N, x += V::N) sum[0] = sum[0] + V::load(x);
+  if (n > 0) sum[1] = sum[1] + V::load(x, int(n));
+  return hsum((sum[0] + sum[1]) + (sum[2] + sum[3]));
+}
+
+template <class T>
+void add_tile(char* to, const Strides& strides, const char* from, const int64_t* size) {
+  using V = Vec<T>;
+  const T* x = reinterpret_cast<const T*>(from);
+  if (strides.s[0] == 0 && strides.s[1] == 0 && strides.s[2] == 0) {
+    *reinterpret_cast<T*>(to) += sum_row(x, size[0] * size[1] * size[2]);
+    return;
+  }
+  const int64_t n = size[2];
+  for (int64_t plane = 0; plane < size[0]; ++plane) {
+    for (int64_t row = 0; row < size[1]; ++row, x += n) {
+      T* y = reinterpret_cast<T*>(to + plane * strides.s[0] + row * strides.s[1]);
+      if (strides.s[2] == 0) {
+        *y += sum_row(x, n);
+      } else if (strides.s[2] == int64_t(sizeof(T))) {
+        int64_t i = 0;
+        for (; i + V::N <= n; i += V::N) (V::load(y + i) + V::load(x + i)).store(y + i);
+        if (i < n) (V::load(y + i, int(n - i)) + V::load(x + i, int(n - i))).store(y + i, int(n - i));
+      } else {
+        const int64_t step = strides.s[2] / int64_t(sizeof(T));
+        for (int64_t i = 0; i < n; ++i) y[i * step] += x[i];
+      }
+    }
+  }
 }
 
 int64_t offset(const Program& p, const Port& port, const int64_t* at) {
@@ -194,8 +232,20 @@ bool is_move(const Call& call) {
   return q[1] == 0 || (q[1] == 1 && (q[2] == kOp_copy || q[2] == kOp_cast) && q[3] == native && q[4] == 0 && q[7] == 1);
 }
 
-// Memory comes from `owner`, which may be the plan itself.
-Status make_tiles(CpuPlan& owner, CpuPlan& plan) {
+// The layout whose order of dims the tiles follow: the first output that is stored, else an input that is not expanded.
+const Layout& lead_layout(const Call& call, int32_t nsums) {
+  if (call.nout > nsums) return call.out[0];
+  for (int32_t i = 0; i < call.nin; ++i) {
+    bool whole = true;
+    for (int32_t d = 0; d < call.in[i].ndim; ++d) whole &= call.in[i].shape[d] == 1 || call.in[i].strides[d] != 0;
+    if (whole) return call.in[i];
+  }
+  return call.in[0];
+}
+
+// Memory comes from `owner`, which may be the plan itself. The last `nsums` outputs are sums, of stride 0 where they
+// add.
+Status make_tiles(CpuPlan& owner, CpuPlan& plan, int32_t nsums = 0) {
   const Call& call = plan.call;
   const int32_t given = call.nin + call.nscalars;
   if (call.nout < 1 || call.nout > kMaxOutputs || call.nin > kMaxInputs || call.nparams <= given) return kInvalid;
@@ -232,10 +282,16 @@ Status make_tiles(CpuPlan& owner, CpuPlan& plan) {
     ports[i].dtype = i < call.nin ? call.in[i].dtype : call.out[i - call.nin].dtype;
     ports[i].bytes = dtype_bytes(ports[i].dtype);
   }
-  collapse(call, p);
-  const bool move = is_move(call);
+  collapse(call, lead_layout(call, nsums), p);
+  const bool move = nsums == 0 && is_move(call);
   choose_tiles(p, move ? kMoveBytes / ports[0].bytes : kTile);
   for (int32_t i = 0; i < call.nin + call.nout; ++i) choose_mode(p, ports[i], i < call.nin);
+  for (int32_t i = call.nout - nsums; i < call.nout; ++i) {
+    p.out[i].mode = kSummed;
+    p.out[i].add = ports[call.nin + i].dtype == k_f32   ? add_tile<float>
+                   : ports[call.nin + i].dtype == k_f64 ? add_tile<double>
+                                                        : add_tile<int64_t>;
+  }
   if (move) {
     plan.run = run_move;
     return kOk;
@@ -253,6 +309,10 @@ Status make_tiles(CpuPlan& owner, CpuPlan& plan) {
 }
 
 Status make_elementwise(CpuPlan& plan) { return make_tiles(plan, plan); }
+
+// ---- programs that end in sums
+
+#include "elementwise_sum.inl"
 
 // ---- one program over many tensors
 
@@ -344,6 +404,7 @@ Status make_many(CpuPlan& plan) {
 void register_elementwise() {
   register_kernel("elementwise", make_elementwise, "tiles");
   register_kernel("elementwiseMany", make_many, "tiles");
+  register_kernel("elementwiseSum", make_sums, "tiles");
 }
 
 }  // namespace brasa::cpu::BRASA_ISA

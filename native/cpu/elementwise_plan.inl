@@ -23,9 +23,13 @@ enum Mode : int32_t {
   kDirect,     // where it lies
   kConverted,  // contiguous, of a storage type: through a slot
   kGathered,   // strided: through a slot
+  kSummed,     // an output that tiles are added to
 };
 
 constexpr int32_t kMemory = -1, kFirstCell = -2;
+
+// Adds a dense tile to elements that lie `strides` bytes apart along planes, rows and columns: 0 where they are summed.
+using AddTile = void (*)(char* to, const Strides& strides, const char* from, const int64_t* size);
 
 // An input or output of the program.
 struct Port {
@@ -38,6 +42,7 @@ struct Port {
   Strides block;                // bytes, along the tile's planes, rows and columns
   Convert convert;              // null when the dtype is the compute type
   CopyBlock copy;
+  AddTile add;  // of sums
 };
 
 struct Program {
@@ -54,9 +59,8 @@ struct Program {
 
 // ---- making the plan
 
-// The dims in the order of out[0]'s memory, those of size 1 dropped and those that every operand walks as one merged.
-void collapse(const Call& call, Program& p) {
-  const Layout& lead = call.out[0];
+// The dims in the order of lead's memory, those of size 1 dropped and those that every operand walks as one merged.
+void collapse(const Call& call, const Layout& lead, Program& p) {
   int32_t order[kMaxDims], nd = 0;
   for (int32_t d = 0; d < lead.ndim; ++d) {
     if (lead.shape[d] == 1) continue;
@@ -214,7 +218,9 @@ Status read_program(const Call& call, Program& p, int32_t* ours) {
     port.compute = compute_dtype(port.dtype);
     bool taken = reg < given || reg >= computed;
     for (int32_t j = 0; j < i; ++j) taken |= p.out[j].reg == reg;
-    // Each output has an instruction of its own that writes it.
+    // Each output has an instruction of its own that writes it; a sum only reads.
+    const bool number = reg < given && (reg >= p.nin || p.in[reg].mode == kConstant || p.in[reg].mode == kRow);
+    if (port.mode == kSummed) taken = number;
     if (port.dtype == k_bool && type != k_i32)
       reg = emit(find_truth(type), k_i32, reg, -1, -1);
     else if (type != port.compute)
@@ -242,6 +248,10 @@ void place_registers(Program& p, int32_t* last, int32_t* free_slots) {
     if (p.in[i].keep) last[p.in[i].reg] = never;
   for (int32_t i = 0; i < p.nout; ++i) {
     Port& out = p.out[i];
+    if (out.mode == kSummed) {
+      last[out.reg] = never;
+      continue;
+    }
     int32_t born = 0;
     while (p.instr[born].out != out.reg) ++born;
     // Written where it lies unless an input that lies under it is read later: then through a slot.

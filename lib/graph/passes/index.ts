@@ -6,6 +6,7 @@ import { mergeCommon } from './common.js';
 import { removeDead } from './dead.js';
 import { foldConstants } from './fold.js';
 import { fuseElementwise } from './fuse.js';
+import { fuseSums } from './reduce.js';
 
 /** What a pass may know beside the steps. */
 export interface Context {
@@ -24,6 +25,7 @@ const all = {
   common: mergeCommon,
   fold: foldConstants,
   fuse: fuseElementwise,
+  reduce: fuseSums,
   batch: batchUpdates,
 } satisfies Record<string, Pass>;
 

@@ -148,7 +148,7 @@ const readsValues = new Set<string>(['nonzero', 'maskedSelect', 'unique']);
 /** Values of one dtype and shape that differ by the rounding of sums at most. */
 function expectClose(got: Tensor, want: Tensor, name: string): void {
   expect([got.dtype, got.shape]).toEqual([want.dtype, want.shape]);
-  const [a, b] = [got.to('f64').dataSync(), want.to('f64').dataSync()];
+  const [a, b] = [got, want].map((x) => x.to('f64').dataSync() as Float64Array) as [Float64Array, Float64Array];
   const scale = b.reduce((most, x) => (Number.isFinite(x) ? Math.max(most, Math.abs(x)) : most), 1);
   const bound = scale * (want.dtype === 'f64' ? 1e-12 : 1e-5);
   const far = a.findIndex((x, i) => !(Object.is(x, b[i]!) || Math.abs(x - b[i]!) <= bound));

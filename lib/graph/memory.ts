@@ -4,7 +4,7 @@ import { TraceError } from '../core/error.js';
 import type { Layout } from '../core/layout.js';
 import type { Storage, Tensor } from '../core/tensor.js';
 import type { Step } from './recorder.js';
-import { isTile } from './tile.js';
+import { walksOnce } from './tile.js';
 
 const ALIGN = 64;
 
@@ -37,7 +37,7 @@ export function livesOf(steps: readonly Step[], outside: ReadonlySet<Storage>): 
 /** An elementwise result lies over an operand of its layout that nobody needs any more: they become one life. */
 export function reuseInPlace(steps: readonly Step[], lives: Map<Storage, Life>): void {
   steps.forEach(({ plan, inputs, outputs }, i) => {
-    if (!isTile(plan)) return;
+    if (!walksOnce(plan)) return;
     const tensors = inputs.filter((x) => typeof x !== 'number') as Tensor[];
     for (const y of outputs) {
       const own = lives.get(y.storage);

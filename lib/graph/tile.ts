@@ -106,6 +106,11 @@ export function isTile({ call }: Plan): boolean {
   return call !== null && call.op === elementwiseId();
 }
 
+/** Whether each element is read before the same element of a result is written. */
+export function walksOnce({ call }: Plan): boolean {
+  return call !== null && (call.op === elementwiseId() || call.op === opRow('elementwiseSum')!.id);
+}
+
 /** A plan that belongs to one program: no op's cache holds it. */
 export function ownPlan(name: string, call: Call, layouts: readonly Layout[]): Plan {
   const op: Op = {

@@ -31,11 +31,15 @@ export function fused(name: string, compute: (inputs: readonly Operand[]) => rea
 
 /** One of a family of rules by its options, made when first asked for: what an option leaves out costs nothing. */
 export function variants<V extends object, R>(make: (options: V) => R): (options: V) => R {
-  const made = new Map<string, R>();
+  const made: { options: V; rule: R }[] = [];
   return (options) => {
-    const key = Object.values(options).join();
-    const rule = made.get(key) ?? make(options);
-    made.set(key, rule);
+    for (const known of made) {
+      let same = true;
+      for (const key in options) same &&= known.options[key] === options[key];
+      if (same) return known.rule;
+    }
+    const rule = make(options);
+    made.push({ options: { ...options }, rule });
     return rule;
   };
 }

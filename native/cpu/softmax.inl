@@ -415,6 +415,38 @@ Axes classes(const Layout& x) {
   return Axes::of(2, false, layouts, 1);
 }
 
+// Few classes, plain targets: a row is one vector, and the logarithms are taken of many rows at once.
+template <class C>
+void short_entropy(const Call& call, const Args& args, const Entropy& e, int64_t begin, int64_t end) {
+  using V = Vec<C>;
+  constexpr int64_t kRows = 64;
+  const int n = int(e.C);
+  const int64_t row_stride = call.in[0].strides[0], to = call.out[0].strides[0], to_lse = call.out[1].strides[0];
+  const C* const logits = static_cast<const C*>(args.in[0]);
+  C *const loss = static_cast<C*>(args.out[0]), *const lse = static_cast<C*>(args.out[1]);
+  C row[V::N];
+  V(lowest_of<C>()).store(row);
+  for (int64_t first = begin; first < end; first += kRows) {
+    const int64_t rows = least(kRows, end - first);
+    C top[kRows], sum[kRows];
+    for (int64_t r = 0; r < rows; ++r) {
+      V::load(logits + (first + r) * row_stride, n).store(row, n);
+      const V v = V::load(row);
+      top[r] = hmax(v);
+      sum[r] = hsum(exp(v - V(shift_of(top[r]))));
+    }
+    for (int64_t r = 0; r < rows; r += V::N) {
+      const int m = int(least<int64_t>(V::N, rows - r));
+      log(V::load(sum + r, m)).store(sum + r, m);
+    }
+    for (int64_t r = 0; r < rows; ++r) {
+      const int64_t i = first + r, t = e.target[i];
+      loss[i * to] = t == e.ignore ? C(0) : (top[r] - logits[i * row_stride + t]) + sum[r];
+      lse[i * to_lse] = top[r] + sum[r];
+    }
+  }
+}
+
 template <class C>
 Status run_entropy(const CpuPlan& plan, const Args& args) {
   const Call& call = plan.call;
@@ -422,6 +454,12 @@ Status run_entropy(const CpuPlan& plan, const Args& args) {
   Entropy e;
   const C* w;
   if (const Status status = begin_entropy<C>(plan, args, 0, 2, &e, &w)) return status;
+  const int32_t own = sizeof(C) == 4 ? k_f32 : k_f64;
+  const bool plain = x.dtype == own && call.out[0].dtype == own && call.out[1].dtype == own && x.strides[1] == 1;
+  if (plain && e.C > 0 && e.C <= Vec<C>::N && !w && e.smoothing == 0) {
+    parallel(e.N, kTask / e.C, [&](int64_t begin, int64_t end) { short_entropy<C>(call, args, e, begin, end); });
+    return kOk;
+  }
   const Axes axes = classes(x);
   const Rows<C> rows(axes, 0, x, args.in[0]);
   bool failed = false;
@@ -459,6 +497,23 @@ Status run_entropy(const CpuPlan& plan, const Args& args) {
   return failed ? kOutOfMemory : kOk;
 }
 
+template <class C>
+void short_entropy_grad(const Call& call, const Args& args, const Entropy& e, int64_t begin, int64_t end) {
+  using V = Vec<C>;
+  const int n = int(e.C);
+  const C *const g = static_cast<const C*>(args.in[0]), *const x = static_cast<const C*>(args.in[1]),
+                 *const lse = static_cast<const C*>(args.in[3]);
+  C* const dx = static_cast<C*>(args.out[0]);
+  const int64_t from = call.in[1].strides[0], to = call.out[0].strides[0];
+  for (int64_t i = begin; i < end; ++i) {
+    const int64_t t = e.target[i];
+    const C a = t == e.ignore ? C(0) : g[i * call.in[0].strides[0]];
+    const V p = exp(V::load(x + i * from, n) - V(lse[i * call.in[3].strides[0]]));
+    (t == e.ignore ? V(C(0)) : p * V(a)).store(dx + i * to, n);
+    if (t != e.ignore) dx[i * to + t] -= a;
+  }
+}
+
 // dx = g * (p * ((1-s) w[t] + s/C sum w) - s/C w - (1-s) w[t] onehot), p = exp(x - lse)
 template <class C>
 Status run_entropy_grad(const CpuPlan& plan, const Args& args) {
@@ -467,6 +522,13 @@ Status run_entropy_grad(const CpuPlan& plan, const Args& args) {
   Entropy e;
   const C* w;
   if (const Status status = begin_entropy<C>(plan, args, 1, 4, &e, &w)) return status;
+  const int32_t own = sizeof(C) == 4 ? k_f32 : k_f64;
+  const bool plain = x.dtype == own && y.dtype == own && call.in[0].dtype == own && call.in[3].dtype == own &&
+                     x.strides[1] == 1 && y.strides[1] == 1;
+  if (plain && e.C > 0 && e.C <= Vec<C>::N && !w && e.smoothing == 0) {
+    parallel(e.N, kTask / e.C, [&](int64_t begin, int64_t end) { short_entropy_grad<C>(call, args, e, begin, end); });
+    return kOk;
+  }
   const Axes from = classes(x), to = classes(y);
   const Rows<C> rows(from, 0, x, args.in[1]), out(to, 0, y, args.out[0]);
   bool failed = false;

@@ -87,7 +87,9 @@ describe('fit', () => {
 
   it("is PyTorch's loop: the same steps give the same weights", async () => {
     const a = setup();
-    await fit(a.model, { ...a.options, epochs: 2, clipNorm: 0.5 });
+    await fit(a.model, { ...a.options, epochs: 2, clipNorm: 0.5, compile: false });
+    const compiled = setup();
+    await fit(compiled.model, { ...compiled.options, epochs: 2, clipNorm: 0.5 });
     const b = setup();
     const { clipGradNorm_ } = await import('brasa/optim');
     for (let epoch = 0; epoch < 2; epoch++) {
@@ -100,6 +102,72 @@ describe('fit', () => {
       }
     }
     expect(values(a.model)).toEqual(values(b.model));
+    // Compiled, sums are added up in another order; weights whose gradient is mere rounding are anywhere after Adam.
+    const lossOf = async ({ model, data }: typeof a) =>
+      (await evaluate(model, [data.tensors], { loss: crossEntropy })).loss;
+    expect(await lossOf(compiled)).toBeCloseTo(await lossOf(b), 4);
+  });
+
+  describe('compiled', () => {
+    const warnings = async (run: () => Promise<unknown>): Promise<string[]> => {
+      const heard: string[] = [];
+      const listen = ({ message }: Error) => heard.push(message);
+      process.on('warning', listen);
+      try {
+        await run();
+        await new Promise((resolve) => setImmediate(resolve));
+      } finally {
+        process.off('warning', listen);
+      }
+      return heard;
+    };
+    const counted = (options: Partial<FitOptions<[Tensor, Tensor]>> = {}) => {
+      const { model, options: all } = setup();
+      let calls = 0;
+      const loss = (prediction: Tensor, target: Tensor) => {
+        calls++;
+        return crossEntropy(prediction, target);
+      };
+      return { model, run: () => fit(model, { ...all, loss, epochs: 3, ...options }), calls: () => calls };
+    };
+
+    it('records a step for each form of the batch, with `loss` by default', async () => {
+      const one = counted();
+      expect(await warnings(one.run)).toEqual([]);
+      expect(one.calls()).toBe(2); // 16 and 4 samples
+      const plain = counted({ compile: false });
+      await plain.run();
+      expect(plain.calls()).toBe(21);
+    });
+
+    it('runs line by line what cannot be recorded, and says why', async () => {
+      const { model, options } = setup();
+      const loss = (prediction: Tensor, target: Tensor) => {
+        const value = crossEntropy(prediction, target);
+        return value.item() > 100 ? value.mul(0) : value;
+      };
+      const heard = await warnings(() => fit(model, { ...options, loss, epochs: 1 }));
+      expect(heard).toEqual([expect.stringMatching(/^fit: the step cannot be compiled .*item.* line by line/s)]);
+      expect(model.parameters()[0]!.grad).not.toBe(null);
+    });
+
+    it('runs line by line when hardly two batches are alike', async () => {
+      const train = Array.from({ length: 40 }, (_, i) => [randn([i + 2, 2]), tensor(new Int32Array(i + 2))] as const);
+      const one = counted({ train: train as never, epochs: 1 });
+      expect(await warnings(one.run)).toEqual([expect.stringContaining('16 of 16 batches had a form of their own')]);
+      expect(one.calls()).toBe(40);
+    });
+
+    it('runs line by line while modules have hooks', async () => {
+      const { model, run } = counted();
+      let seen = 0;
+      const remove = (model[0] as Linear).registerForwardHook(() => {
+        seen++;
+      });
+      await run();
+      expect(seen).toBe(21);
+      remove();
+    });
   });
 
   it('weighs losses by samples, also of a short last batch', async () => {
@@ -128,7 +196,13 @@ describe('fit', () => {
       seen.push([prediction.requiresGrad ? 'train' : 'validation', norm.training, prediction.shape[0]!]);
       return crossEntropy(prediction, target);
     };
-    await fit(model, { ...options, loss, validation: [[randn([3, 2]), tensor(Int32Array.of(0, 1, 1))]], epochs: 1 });
+    await fit(model, {
+      ...options,
+      loss,
+      validation: [[randn([3, 2]), tensor(Int32Array.of(0, 1, 1))]],
+      epochs: 1,
+      compile: false,
+    });
     expect(seen.map(([part, training]) => [part, training])).toEqual([
       ...Array(7).fill(['train', true]),
       ['validation', false],

@@ -26,6 +26,8 @@ function sameLayouts(args: readonly unknown[], layouts: readonly Layout[]): bool
 export interface CompileStats {
   /** Signatures and states of the world that were traced and are kept. */
   programs: number;
+  /** How often the function was traced. */
+  traces: number;
   /** Calls that were recorded, of all programs. */
   recorded: number;
   /** Kernels that they became. */
@@ -68,6 +70,7 @@ export function compile<A extends readonly unknown[], R>(
     throw new ArgumentError(`passes are ${passNames.join(', ')}, got ${unknown.join(', ')}`, { op: 'compile' });
   }
   const programs = new Map<string, Program[]>();
+  let traces = 0;
   const all = () => [...programs.values()].flat();
   // The program of the last call: mostly also that of the next.
   let last: { program: Program; enabled: boolean; layouts: readonly Layout[] } | null = null;
@@ -92,6 +95,7 @@ export function compile<A extends readonly unknown[], R>(
     if (program === undefined) {
       program = new Program(recordFunction((given) => fn(...(given as unknown as A)), args, inputs, passes));
       program.bind();
+      traces++;
       known.unshift(program);
       while (all().length > MOST) {
         const [oldest, list] = programs.entries().next().value!;
@@ -106,6 +110,7 @@ export function compile<A extends readonly unknown[], R>(
   return Object.assign(call, {
     stats: (): CompileStats => ({
       programs: all().length,
+      traces,
       recorded: all().reduce((n, { recorded }) => n + recorded, 0),
       kernels: all().reduce((n, { steps }) => n + steps.length, 0),
       arenaBytes: all().reduce((n, { arenaBytes }) => n + arenaBytes, 0),

@@ -20,6 +20,10 @@ interface Interception {
 
 const interceptions = new WeakMap<Module, Interception>();
 
+export function hasHooks(module: Module): boolean {
+  return interceptions.has(module);
+}
+
 /** Adds a hook to a module; returns a function that takes it away. */
 export function addHook(module: Module, hook: Hook): () => void {
   const interception = interceptions.get(module) ?? intercept(module);

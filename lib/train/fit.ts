@@ -2,15 +2,14 @@ import { ArgumentError } from '../core/error.js';
 import { noGrad, scope } from '../core/scope.js';
 import { DataLoader } from '../data/loader.js';
 import type { Module } from '../nn/module.js';
-import { clipGradNorm_ } from '../optim/clip.js';
 import type { Optimizer } from '../optim/optimizer.js';
 import type { Schedule } from '../optim/schedule.js';
 import { defaultGenerator } from '../ops/random.js';
 import { item } from '../ops/read.js';
-import { backward } from '../autograd/backward.js';
 import { eachBatch } from './batches.js';
 import type { Callback, EpochRecord, FitState, History, Metrics, Results, Run, Stopped } from './callback.js';
 import { type Batches, type Forward, forwardOf, keepModes, type LossOptions, measure, Totals } from './evaluate.js';
+import { compiledStep, type TrainStep, trainStep } from './step.js';
 
 export interface FitOptions<B, M extends Metrics = Metrics> extends LossOptions<B> {
   /** Iterated once an epoch. Batches are `[inputs…, target]`, or anything with `step`. */
@@ -30,6 +29,12 @@ export interface FitOptions<B, M extends Metrics = Metrics> extends LossOptions<
   signal?: AbortSignal;
   /** Scales the gradients so that their norm is at most this (clipGradNorm_). */
   clipNorm?: number;
+  /**
+   * Steps are compiled (see compile()): what `forward` and `loss` (or `step`) do in JavaScript beside tensors then happens only while
+   * a step is recorded. Default: true with `loss`, false with `step`, which is the place for JavaScript of one's own. What cannot be
+   * compiled runs line by line, with a warning.
+   */
+  compile?: boolean;
   /**
    * Goes on from where a checkpoint was saved: `(await loadCheckpoint(…)).fit`, the same model, optimizer, schedule and train
    * loader having been loaded. Data that keep no position are read up to it again.
@@ -72,6 +77,7 @@ class Training<B> implements Run {
 
   readonly #options: FitOptions<B>;
   readonly #forward: Forward<B>;
+  readonly #trainStep: TrainStep<B>;
   readonly #totals: Totals;
   readonly #callbacks: readonly Callback[];
   /** Epochs done. */
@@ -95,6 +101,8 @@ class Training<B> implements Run {
     this.epochs = epochs;
     this.#options = options;
     this.#forward = forwardOf(model, options, 'fit');
+    const step = trainStep(this.#forward, optimizer, options.clipNorm);
+    this.#trainStep = (options.compile ?? options.step === undefined) ? compiledStep(model, step) : step;
     this.#totals = new Totals(metrics, 'fit');
     this.#callbacks = callbacks;
     if (options.resume) this.#resume(options.resume);
@@ -157,19 +165,8 @@ class Training<B> implements Run {
   }
 
   #step(batch: B): void {
-    const { clipNorm } = this.#options;
-    const { optimizer } = this;
     scope(() => {
-      optimizer.zeroGrad();
-      const result = this.#forward(batch);
-      backward(result.loss);
-      if (clipNorm !== undefined) {
-        clipGradNorm_(
-          optimizer.paramGroups.flatMap((group) => group.params),
-          clipNorm,
-        );
-      }
-      optimizer.step();
+      const result = this.#trainStep(batch);
       noGrad(() => {
         this.loss = item(result.loss);
         this.#totals.update(this.loss, result);

@@ -81,6 +81,8 @@ export interface Native {
   dropPlan(id: number): void;
   program(device: number, description: Float64Array, scalars: Float64Array): number;
   runProgram(outputs: readonly object[], times?: Float64Array): void;
+  submitProgram(outputs: readonly object[]): void;
+  onSettled(callback: () => void): void;
   dropProgram(id: number): void;
   stats(device: number): {
     liveBytes: number;

@@ -14,6 +14,7 @@
 #include "cpu/isa.h"
 #include "device.h"
 #include "file.h"
+#include "jobs.h"
 #include "napi.h"
 #include "plans.h"
 #include "programs.h"
@@ -35,6 +36,8 @@ struct Env {
   Slots slots;
   Plans plans;
   Programs programs{&slots, &plans};
+  Jobs jobs{&slots, &programs};
+  napi_threadsafe_function settle = nullptr;  // runs settle() on the event loop
   int64_t reported_bytes = 0;
 
   explicit Env(void* memory)
@@ -44,6 +47,15 @@ struct Env {
 };
 
 using Arguments = ArgumentsOf<Env>;
+
+// Waits for the calls in flight that touch the operands of run.
+void wait_for_operands(Env& e, const PlanEntry& plan) {
+  const auto wait = [&](int32_t id) {
+    if (e.slots.valid(id)) e.jobs.wait(e.slots[id].job);
+  };
+  for (int i = 0; i < plan.nin; ++i) wait(e.words[8 + i]);
+  for (int i = 0; i < plan.nout; ++i) wait(e.words[2 + i]);
+}
 
 // run(object...): for each output slot given as -1, in order, the object that it lives as long as; the first -2 after a
 // sweep or a full group wants an object too. The status is left in words[1].
@@ -57,6 +69,7 @@ napi_value run(napi_env env, napi_callback_info info) {
   if (!found || found->nout > kMaxOutAlone || found->nscalars > kMaxScalarsAlone) return nullptr;
   const PlanEntry& plan = *found;
   Device& on = *device(plan.device);
+  if (__builtin_expect(e.jobs.pending(), 0)) wait_for_operands(e, plan);
   Operand in_inline[16], out[kMaxOutAlone];
   std::unique_ptr<Operand[]> in_heap;
   Operand* in = in_inline;
@@ -127,41 +140,116 @@ napi_value program(napi_env env, napi_callback_info info) {
   return number(env, id);
 }
 
-// runProgram(storages, times?: Float64Array, a number a step): words[0] the program, words[8..] slots of what is bound,
-// numbers[48..] their offsets; the outputs live as long as the storages, and their slots follow in words. words[1] is
-// the status; when a step failed, words[2] says which, or is -1.
-napi_value run_program(napi_env env, napi_callback_info info) {
+// What runProgram and submitProgram begin and end with; `run` leaves new blocks for the outputs in the binding that it
+// answers, or null and a status.
+template <class RunIt>
+napi_value call_program(napi_env env, napi_callback_info info, const RunIt& run) {
   Arguments args(env, info);
   Env& e = *args.env;
   e.words[1] = kInvalid;
   e.words[2] = -1;
   Program* p = e.programs.find(e.words[0]);
   if (!p) return nullptr;
-  int64_t fault[4] = {};
-  size_t bytes = 0;
-  double* times = args.count > 1 ? reinterpret_cast<double*>(args.bytes(1, &bytes)) : nullptr;
-  if (bytes / sizeof(double) < p->steps.size()) times = nullptr;
-  const Status status = e.programs.run(*p, e.words + 8, e.numbers + kInOffsets, fault, &e.words[2], times);
-  e.words[1] = status;
-  if (status != kOk) {
-    for (int i = 0; i < 4; ++i) e.numbers[kFault + i] = static_cast<double>(fault[i]);
-    return nullptr;
-  }
-  for (size_t i = 0; i < p->fresh.size(); ++i) {
+  Binding* bound = run(args, *p);
+  if (!bound) return nullptr;
+  for (size_t i = 0; i < bound->fresh.size(); ++i) {
     napi_value storage = nullptr;
     napi_get_element(env, args.values[0], static_cast<uint32_t>(i), &storage);
     e.slots.open_group(weak_reference(env, storage));
-    e.words[8 + p->nbound + i] = e.slots.take(p->fresh[i], p->device);
-    p->fresh[i] = nullptr;
+    e.words[8 + p->nbound + i] = e.slots.take(bound->fresh[i], p->device);
+    bound->fresh[i] = nullptr;
   }
   return nullptr;
 }
 
+// How a call of a program ended.
+void report(Env& e, Status status, int32_t failed, const int64_t* fault) {
+  e.words[1] = status;
+  e.words[2] = failed;
+  for (int i = 0; i < 4 && status != kOk; ++i) e.numbers[kFault + i] = static_cast<double>(fault[i]);
+}
+
+// runProgram(storages, times?: Float64Array, a number a step): words[0] the program, words[8..] slots of what is bound,
+// numbers[48..] their offsets; the outputs live as long as the storages, and their slots follow in words. words[1] is
+// the status; when a step failed, words[2] says which, or is -1. Waits for what was submitted before.
+napi_value run_program(napi_env env, napi_callback_info info) {
+  return call_program(env, info, [](Arguments& args, Program& p) -> Binding* {
+    Env& e = *args.env;
+    size_t bytes = 0;
+    double* times = args.count > 1 ? reinterpret_cast<double*>(args.bytes(1, &bytes)) : nullptr;
+    if (bytes / sizeof(double) < p.steps.size()) times = nullptr;
+    e.jobs.wait_all();
+    int64_t fault[4] = {};
+    int32_t failed = -1;
+    Status status = e.programs.bind(p, p.bound, e.words + 8, e.numbers + kInOffsets);
+    if (status == kOk) {
+      status = p.run(p.bound, p.scalars, fault, &failed, times, nullptr);
+      if (status != kOk) e.programs.discard(p, p.bound);
+    }
+    report(e, status, failed, fault);
+    return status == kOk ? &p.bound : nullptr;
+  });
+}
+
+// onSettled(callback): what is called, in order, for each call submitted, when it is done; words and numbers then say
+// how it ended, as for runProgram.
+napi_value on_settled(napi_env env, napi_callback_info info) {
+  Arguments args(env, info);
+  Env& e = *args.env;
+  if (e.settle) return nullptr;
+  const auto settle = [](napi_env napi, napi_value callback, void* context, void*) {
+    Env& own = *static_cast<Env*>(context);
+    if (!napi) return;
+    own.jobs.hear();
+    napi_value undefined = nullptr;
+    napi_get_undefined(napi, &undefined);
+    while (const Job* job = own.jobs.collect()) {
+      report(own, job->status, job->failed, job->fault);
+      if (!own.jobs.pending()) napi_unref_threadsafe_function(napi, own.settle);
+      napi_call_function(napi, undefined, callback, 0, nullptr, nullptr);
+    }
+  };
+  if (napi_create_threadsafe_function(env, args.values[0], nullptr, string(env, "brasa"), 0, 1, nullptr, nullptr, &e,
+                                      settle, &e.settle) != napi_ok) {
+    return nullptr;
+  }
+  napi_unref_threadsafe_function(env, e.settle);  // holds the process only while calls are pending
+  // Hooks run last first: the thread ends before what it would wake.
+  napi_add_env_cleanup_hook(
+      env,
+      [](void* data) {
+        Env& own = *static_cast<Env*>(data);
+        own.jobs.stop();
+        napi_release_threadsafe_function(own.settle, napi_tsfn_abort);
+      },
+      &e);
+  return nullptr;
+}
+
+// submitProgram(storages): as runProgram, beside JavaScript; words[1] says whether it was accepted. The scalars are
+// read now.
+napi_value submit_program(napi_env env, napi_callback_info info) {
+  return call_program(env, info, [env](Arguments& args, Program& p) -> Binding* {
+    Env& e = *args.env;
+    if (!e.settle) return nullptr;
+    const auto wake = [](void* settle) {
+      napi_call_threadsafe_function(static_cast<napi_threadsafe_function>(settle), nullptr, napi_tsfn_nonblocking);
+    };
+    const bool idle = !e.jobs.pending();
+    Job* job = nullptr;
+    const Status status = e.jobs.submit(p, e.words + 8, e.numbers + kInOffsets, wake, e.settle, &job);
+    e.words[1] = status;
+    if (status != kOk) return nullptr;
+    if (idle) napi_ref_threadsafe_function(env, e.settle);
+    return &job->bound;
+  });
+}
+
 napi_value drop_program(napi_env env, napi_callback_info info) {
   Arguments args(env, info);
-  if (void* held = args.env->programs.drop(args.integer(0))) {
-    napi_delete_reference(env, static_cast<napi_ref>(held));
-  }
+  const int32_t id = args.integer(0);
+  if (const Program* p = args.env->programs.find(id)) args.env->jobs.wait(p->job);
+  if (void* held = args.env->programs.drop(id)) napi_delete_reference(env, static_cast<napi_ref>(held));
   return nullptr;
 }
 
@@ -183,6 +271,7 @@ napi_value transfer(napi_env env, napi_callback_info info) {
   Arguments args(env, info);
   if (!args.env->slots.valid(args.integer(0))) return number(env, kInvalid);
   const Slot& slot = args.env->slots[args.integer(0)];
+  args.env->jobs.wait(slot.job);
   const Backend& backend = device(slot.device)->backend;
   const int64_t offset = static_cast<int64_t>(args.number(1));
   size_t length = 0;
@@ -201,6 +290,7 @@ napi_value peek(napi_env env, napi_callback_info info) {
   e.words[1] = kInvalid;
   if (!e.slots.valid(id) || bytes < 1 || bytes > 8) return nullptr;
   const Slot& slot = e.slots[id];
+  e.jobs.wait(slot.job);
   const int64_t offset = static_cast<int64_t>(e.numbers[kInOffsets]);
   e.words[1] = device(slot.device)->backend.read(slot.block->buffer, offset, e.numbers + kPeek, bytes);
   return nullptr;
@@ -409,6 +499,8 @@ napi_value init(napi_env env, napi_value exports) {
                    {"dropPlan", drop_plan},
                    {"program", program},
                    {"runProgram", run_program},
+                   {"submitProgram", submit_program},
+                   {"onSettled", on_settled},
                    {"dropProgram", drop_program},
                    {"stats", stats},
                    {"trim", trim},

@@ -2,6 +2,7 @@
 // places: a buffer's number and an offset. Buffer 0 is the arena, then come those that are bound at each run (inputs
 // and state, by slot), then the outputs, allocated at each run.
 #pragma once
+#include <atomic>
 #include <chrono>
 #include <memory>
 #include <vector>
@@ -19,9 +20,19 @@ struct Place {
 };
 
 struct Step {
-  int32_t plan = 0;
+  int32_t plan = 0;  // its number, and what it names: the program holds it
+  Plan* kernel = nullptr;
+  int32_t nin = 0, nout = 0;
   int32_t place = 0;   // of its first operand; inputs, then outputs
   int32_t scalar = 0;  // where its scalars begin
+};
+
+// What one run works on; reused.
+struct Binding {
+  std::vector<Buffer*> buffers;   // by number
+  std::vector<int64_t> base;      // their offsets
+  std::vector<Operand> operands;  // of one step
+  std::vector<Block*> fresh;      // the outputs'
 };
 
 struct Program {
@@ -29,14 +40,39 @@ struct Program {
   std::vector<int64_t> out_bytes;
   std::vector<Step> steps;
   std::vector<Place> places;
+  size_t noperands = 0;  // of the step that has most
   Block* arena = nullptr;
   const double* scalars = nullptr;  // JavaScript's, which `held` keeps
+  int64_t nscalars = 0;
   void* held = nullptr;
-  // Reused at each run: buffers by number, base offsets, operands of one step.
-  std::vector<Buffer*> buffers;
-  std::vector<int64_t> base;
-  std::vector<Operand> operands;
-  std::vector<Block*> fresh;
+  Binding bound;    // of calls that block
+  int64_t job = 0;  // the last that runs it: native/jobs.h
+
+  // On any thread, one at a time: touches nothing of the environment. When a step failed, `failed` is which. times, if
+  // not null: when each step ended, in microseconds from the start. Ends early when `stop`, if not null, is set.
+  Status run(Binding& b, const double* numbers, int64_t* fault, int32_t* failed, double* times,
+             const std::atomic<bool>* stop) const {
+    const Backend& backend = brasa::device(device)->backend;
+    const auto now = [] {
+      return std::chrono::duration<double, std::micro>(std::chrono::steady_clock::now().time_since_epoch()).count();
+    };
+    const double start = times ? now() : 0;
+    for (size_t i = 0; i < steps.size(); ++i) {
+      if (stop && stop->load(std::memory_order_relaxed)) return kOk;
+      const Step& step = steps[i];
+      const Place* place = places.data() + step.place;
+      for (int k = 0; k < step.nin + step.nout; ++k) {
+        b.operands[k] = {b.buffers[place[k].buffer], place[k].offset + b.base[place[k].buffer]};
+      }
+      const Run call = {b.operands.data(), b.operands.data() + step.nin, numbers + step.scalar, fault};
+      const Status status = backend.run(step.kernel, &call);
+      if (times) times[i] = now() - start;
+      if (status == kOk) continue;
+      *failed = static_cast<int32_t>(i);
+      return status;
+    }
+    return kOk;
+  }
 };
 
 class Programs {
@@ -63,12 +99,8 @@ class Programs {
       if (given != kOk) return -given;
     }
     program->scalars = scalars;
+    program->nscalars = nscalars;
     program->held = held;
-    const size_t count = 1 + program->nbound + program->out_bytes.size();
-    program->buffers.assign(count, nullptr);
-    program->buffers[0] = program->arena ? program->arena->buffer : nullptr;
-    program->base.assign(count, 0);
-    program->fresh.assign(program->out_bytes.size(), nullptr);
     for (const Step& step : program->steps) plans_->hold(step.plan);
     size_t id = 0;
     while (id < entries_.size() && entries_[id]) ++id;
@@ -88,45 +120,37 @@ class Programs {
     return held;
   }
 
-  // slots: of the bound buffers, whose offsets are added to those of their places. On success `fresh` holds the
-  // outputs' blocks; else `failed` is the step that failed, or -1. times, if not null: when each step ended, in
-  // microseconds from the start.
-  Status run(Program& p, const int32_t* slots, const double* offsets, int64_t* fault, int32_t* failed, double* times) {
-    *failed = -1;
+  // slots: of the bound buffers, whose offsets are added to those of their places. On success `fresh` holds new blocks
+  // for the outputs.
+  Status bind(const Program& p, Binding& b, const int32_t* slots, const double* offsets) {
+    const size_t count = 1 + p.nbound + p.out_bytes.size();
+    b.buffers.assign(count, nullptr);
+    b.base.assign(count, 0);
+    b.operands.resize(p.noperands);
+    b.fresh.assign(p.out_bytes.size(), nullptr);
+    if (p.arena) b.buffers[0] = p.arena->buffer;
     for (int i = 0; i < p.nbound; ++i) {
       if (!slots_->valid(slots[i])) return kInvalid;
-      p.buffers[1 + i] = (*slots_)[slots[i]].block->buffer;
-      p.base[1 + i] = static_cast<int64_t>(offsets[i]);
+      b.buffers[1 + i] = (*slots_)[slots[i]].block->buffer;
+      b.base[1 + i] = static_cast<int64_t>(offsets[i]);
     }
-    Status status = kOk;
-    for (size_t i = 0; i < p.out_bytes.size() && status == kOk; ++i) {
-      status = slots_->alloc(p.device, p.out_bytes[i], &p.fresh[i]);
-      if (status == kOk) p.buffers[1 + p.nbound + i] = p.fresh[i]->buffer;
-    }
-    const Backend& backend = device(p.device)->backend;
-    const auto now = [] {
-      return std::chrono::duration<double, std::micro>(std::chrono::steady_clock::now().time_since_epoch()).count();
-    };
-    const double start = times ? now() : 0;
-    for (size_t i = 0; i < p.steps.size() && status == kOk; ++i) {
-      const Step& step = p.steps[i];
-      const PlanEntry& plan = *plans_->find(step.plan);
-      const Place* place = p.places.data() + step.place;
-      for (int k = 0; k < plan.nin + plan.nout; ++k) {
-        p.operands[k] = {p.buffers[place[k].buffer], place[k].offset + p.base[place[k].buffer]};
+    for (size_t i = 0; i < p.out_bytes.size(); ++i) {
+      const Status status = slots_->alloc(p.device, p.out_bytes[i], &b.fresh[i]);
+      if (status != kOk) {
+        discard(p, b);
+        return status;
       }
-      const Run call = {p.operands.data(), p.operands.data() + plan.nin, p.scalars + step.scalar, fault};
-      status = backend.run(plan.plan, &call);
-      if (status != kOk) *failed = static_cast<int32_t>(i);
-      if (times) times[i] = now() - start;
+      b.buffers[1 + p.nbound + i] = b.fresh[i]->buffer;
     }
-    if (status != kOk) {
-      for (Block*& block : p.fresh) {
-        if (block) slots_->free(block, p.device);
-        block = nullptr;
-      }
+    return kOk;
+  }
+
+  // Gives the outputs' blocks back.
+  void discard(const Program& p, Binding& b) {
+    for (Block*& block : b.fresh) {
+      if (block) slots_->free(block, p.device);
+      block = nullptr;
     }
-    return status;
   }
 
  private:
@@ -140,7 +164,6 @@ class Programs {
     if (end - text < nout) return kInvalid;
     for (int64_t i = 0; i < nout; ++i) p.out_bytes.push_back(static_cast<int64_t>(*text++));
     const int64_t buffers = 1 + p.nbound + nout;
-    size_t most = 0;
     for (int64_t i = 0; i < nsteps; ++i) {
       if (end - text < 2) return kInvalid;
       Step step;
@@ -150,6 +173,9 @@ class Programs {
       const PlanEntry* plan = plans_->find(step.plan);
       if (!plan || plan->device != p.device || step.scalar < 0 || step.scalar + plan->nscalars > nscalars)
         return kInvalid;
+      step.kernel = plan->plan;
+      step.nin = plan->nin;
+      step.nout = plan->nout;
       const int operands = plan->nin + plan->nout;
       if (end - text < 2 * operands) return kInvalid;
       for (int k = 0; k < operands; ++k, text += 2) {
@@ -160,10 +186,9 @@ class Programs {
         if (place.buffer == 0 && arena <= 0) return kInvalid;
         p.places.push_back(place);
       }
-      if (static_cast<size_t>(operands) > most) most = operands;
+      if (static_cast<size_t>(operands) > p.noperands) p.noperands = operands;
       p.steps.push_back(step);
     }
-    p.operands.resize(most);
     return text == end ? kOk : kInvalid;
   }
 

@@ -19,6 +19,7 @@ struct Slot {
   Block* block = nullptr;
   int32_t device = 0;
   int32_t next_free = -1;
+  int64_t job = 0;  // the last that touches it: native/jobs.h
 };
 
 // Slots that live as long as one JavaScript object: a storage, or what up to kGroup small storages hold.
@@ -40,6 +41,7 @@ class Slots {
 
   bool valid(int32_t id) const { return id >= 0 && id < static_cast<int32_t>(slots_.size()) && slots_[id].block; }
   const Slot& operator[](int32_t id) const { return slots_[id]; }
+  Slot& operator[](int32_t id) { return slots_[id]; }
   int64_t live_bytes() const { return live_bytes_; }
   int64_t live_slots() const { return live_slots_; }
   int64_t local_bytes() const { return local_bytes_; }
@@ -66,6 +68,9 @@ class Slots {
     local_[block->size_class].push_back(block);
     local_bytes_ += block->bytes;
   }
+
+  // One owner more, who calls free too.
+  static void retain(Block* block, int32_t on) { device(on)->allocator.retain(block); }
 
   // Gives the blocks that are kept here back to the device's allocator.
   void flush() {
@@ -94,6 +99,7 @@ class Slots {
     }
     slots_[id].block = block;
     slots_[id].device = on;
+    slots_[id].job = 0;
     Group& group = young_[0].back();
     group.slots[group.count++] = id;
     live_bytes_ += block->bytes;

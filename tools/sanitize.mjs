@@ -1,6 +1,6 @@
 // node tools/sanitize.mjs address [vitest arguments]: under AddressSanitizer and UBSan the kernels' selftest, on the baseline instruction set,
 // then the addon through the tests named in package.json.
-// node tools/sanitize.mjs thread: the thread pool alone under ThreadSanitizer, at several thread counts.
+// node tools/sanitize.mjs thread: the thread pool and calls in flight under ThreadSanitizer, at several thread counts.
 import { execFileSync, spawnSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { cmake } from './cmake.mjs';
@@ -14,8 +14,10 @@ function run(command, args, env) {
 }
 
 if (kind === 'thread') {
-  cmake('build/tsan', 'pool_test', ['-DBRASA_SANITIZE=thread']);
-  for (const threads of ['1', '2', '4', '8']) run('build/tsan/pool_test', [], { BRASA_THREADS: threads });
+  const tests = ['pool_test', 'jobs_test'];
+  cmake('build/tsan', tests, ['-DBRASA_SANITIZE=thread']);
+  for (const threads of ['1', '2', '4', '8'])
+    for (const test of tests) run(`build/tsan/${test}`, [], { BRASA_THREADS: threads });
 } else {
   // node-gyp-build looks for <BRASA_PREBUILD>/build/Release/*.node before anything else.
   const output = `${process.cwd()}/build/asan/build/Release`;

@@ -44,10 +44,24 @@ export interface CompileOptions {
 /** A compiled function: called like the one it was made of. */
 export interface Compiled<A extends readonly unknown[], R> {
   (...args: A): R;
+  /**
+   * The same call beside JavaScript: the program runs on a thread of its own, and timers and requests are served meanwhile. Calls run in
+   * the order in which they were made, these and those that block; several may be under way. Learning rates, step counts and random
+   * numbers are those of the moment of the call. What touches a tensor that a call under way reads or writes (an op, `item()`, a write
+   * in place) waits for it; dispose() need not. Results belong to no scope(). (jax's asynchronous dispatch)
+   *
+   * The promise rejects with what the function would throw. A call that fails does not hold up those after it; what it writes in place
+   * is then partly written, and its step is counted.
+   * @throws TraceError inside a function that is being compiled: call it plainly there
+   */
+  async(...args: A): Promise<R>;
   stats(): CompileStats;
   /** The programs, a line a kernel. */
   explain(): string;
 }
+
+const blocking = (program: Program, inputs: readonly Tensor[]) => program.run(inputs);
+const beside = (program: Program, inputs: readonly Tensor[]) => program.submit(inputs);
 
 /**
  * The same function, recorded at the first call for each form of its arguments (shapes, strides, dtypes; other values count as they are)
@@ -74,12 +88,11 @@ export function compile<A extends readonly unknown[], R>(
   const all = () => [...programs.values()].flat();
   // The program of the last call: mostly also that of the next.
   let last: { program: Program; enabled: boolean; layouts: readonly Layout[] } | null = null;
-  const call = (...args: A): R => {
-    // In another function that is being compiled, this one is part of it.
-    if (hooks.tracer !== null) return fn(...args);
+  /** Gives the program for these arguments, recorded now when there is none, and their tensors to `run`. */
+  const dispatch = (args: A, run: (program: Program, inputs: readonly Tensor[]) => unknown): unknown => {
     sweepIfDue();
     if (last !== null && last.enabled === recording.enabled && sameLayouts(args, last.layouts) && last.program.holds())
-      return last.program.run(args as unknown as Tensor[]) as R;
+      return run(last.program, args as unknown as Tensor[]);
     const inputs: Tensor[] = [];
     const key = `${recording.enabled}${flatten(args, inputs, 'arguments')}`;
     for (const x of inputs) {
@@ -105,9 +118,21 @@ export function compile<A extends readonly unknown[], R>(
     }
     const plain = args.length === inputs.length && args.every((x, i) => x === inputs[i]);
     last = plain ? { program, enabled: recording.enabled, layouts: inputs.map((x) => x.layout) } : null;
-    return program.run(inputs) as R;
+    return run(program, inputs);
+  };
+  const call = (...args: A): R => {
+    // In another function that is being compiled, this one is part of it.
+    if (hooks.tracer !== null) return fn(...args);
+    return dispatch(args, blocking) as R;
   };
   return Object.assign(call, {
+    async: (...args: A): Promise<R> => {
+      if (hooks.tracer !== null)
+        throw new TraceError('async() does not wait inside a function that is being compiled: call it without .async', {
+          op: 'compile',
+        });
+      return new Promise((resolve) => resolve(dispatch(args, beside) as Promise<R>));
+    },
     stats: (): CompileStats => ({
       programs: all().length,
       traces,

@@ -4,9 +4,10 @@ import { deviceIndex } from '../core/device.js';
 import { dtypeInfo } from '../core/dtype.js';
 import { DeviceError, TraceError } from '../core/error.js';
 import { resolve } from '../core/plan.js';
-import { checkUsable, closeGroup, intoScope, Storage, statusError, Tensor } from '../core/tensor.js';
+import { checkUsable, closeGroup, freeStorage, intoScope, Storage, statusError, Tensor } from '../core/tensor.js';
 import { runs, watchProgram } from '../core/watch.js';
 import { native } from '../native.js';
+import { listen, settled } from './jobs.js';
 import { bytesOf, livesOf, place, reuseInPlace } from './memory.js';
 import type { Recorder, State, Step } from './recorder.js';
 import type { Recording } from './recording.js';
@@ -145,6 +146,27 @@ export class Program {
   }
 
   run(inputs: readonly Tensor[]): unknown {
+    const storages = this.#call(inputs, native.runProgram);
+    storages.forEach(intoScope);
+    this.#change();
+    return this.#answer(storages);
+  }
+
+  /** run() beside JavaScript, after what was submitted before. What JavaScript knows has changed when this returns. */
+  submit(inputs: readonly Tensor[]): Promise<unknown> {
+    listen();
+    const storages = this.#call(inputs, native.submitProgram);
+    const done = settled(() => {
+      if (words[1] === 0) return this.#answer(storages);
+      storages.forEach(freeStorage);
+      throw this.#failure();
+    });
+    this.#change();
+    return done;
+  }
+
+  /** Memory of the outputs, filled or to be filled. */
+  #call(inputs: readonly Tensor[], start: (outputs: readonly object[]) => void): Storage[] {
     for (const { at, from, compute } of this.#computed) {
       const values = compute();
       for (let i = 0; i < at.length; i++) this.#scalars[at[i]!] = values[from[i]!]!;
@@ -163,19 +185,26 @@ export class Program {
     words[0] = this.#id;
     closeGroup();
     const storages = this.#outputs.map(() => new Storage());
-    if (runs) {
+    if (runs && start === native.runProgram) {
       const ends = new Float64Array(this.steps.length);
-      const start = performance.now();
+      const from = performance.now();
       native.runProgram(storages, ends);
       const plans = this.steps.map(({ plan }) => plan);
-      watchProgram(plans, start, ends);
-    } else native.runProgram(storages);
+      watchProgram(plans, from, ends);
+    } else start(storages);
     if (words[1] !== 0) throw this.#failure();
     storages.forEach((storage, i) => {
       storage.slot = words[SLOTS + n + i]!;
-      intoScope(storage);
     });
+    return storages;
+  }
+
+  /** What a call changes in JavaScript. */
+  #change(): void {
     for (const effect of this.#recorder.effects) effect();
+  }
+
+  #answer(storages: readonly Storage[]): unknown {
     const results = this.#results.map(
       ({ storage, layout, offset }) => new Tensor(storages[this.#outputs.indexOf(storage)]!, layout, offset),
     );

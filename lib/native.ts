@@ -81,7 +81,7 @@ export interface Native {
   dropPlan(id: number): void;
   program(device: number, description: Float64Array, scalars: Float64Array): number;
   runProgram(outputs: readonly object[], times?: Float64Array): void;
-  submitProgram(outputs: readonly object[]): void;
+  submitProgram(outputs: readonly object[], times?: Float64Array): void;
   onSettled(callback: () => void): void;
   dropProgram(id: number): void;
   stats(device: number): {

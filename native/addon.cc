@@ -140,6 +140,13 @@ napi_value program(napi_env env, napi_callback_info info) {
   return number(env, id);
 }
 
+// The second argument of runProgram and submitProgram: room for times, which must last as long as the run.
+Times times_for(const Arguments& args, const Program& p) {
+  size_t bytes = 0;
+  double* at = args.count > 1 ? reinterpret_cast<double*>(args.bytes(1, &bytes)) : nullptr;
+  return Times(bytes / sizeof(double) > p.steps.size() ? at : nullptr);
+}
+
 // What runProgram and submitProgram begin and end with; `run` leaves new blocks for the outputs in the binding that it
 // answers, or null and a status.
 template <class RunIt>
@@ -169,16 +176,15 @@ void report(Env& e, Status status, int32_t failed, const int64_t* fault) {
   for (int i = 0; i < 4 && status != kOk; ++i) e.numbers[kFault + i] = static_cast<double>(fault[i]);
 }
 
-// runProgram(storages, times?: Float64Array, a number a step): words[0] the program, words[8..] slots of what is bound,
-// numbers[48..] their offsets; the outputs live as long as the storages, and their slots follow in words. words[1] is
-// the status; when a step failed, words[2] says which, or is -1. Waits for what was submitted before.
+// runProgram(storages, times?: Float64Array, a number a step and one more): words[0] the program, words[8..] slots of
+// what is bound, numbers[48..] their offsets; the outputs live as long as the storages, and their slots follow in
+// words. words[1] is the status; when a step failed, words[2] says which, or is -1. Waits for what was submitted
+// before.
 napi_value run_program(napi_env env, napi_callback_info info) {
   return call_program(env, info, [](Arguments& args, Program& p) -> Binding* {
     Env& e = *args.env;
-    size_t bytes = 0;
-    double* times = args.count > 1 ? reinterpret_cast<double*>(args.bytes(1, &bytes)) : nullptr;
-    if (bytes / sizeof(double) < p.steps.size()) times = nullptr;
     e.jobs.wait_all();
+    const Times times = times_for(args, p);
     int64_t fault[4] = {};
     int32_t failed = -1;
     Status status = e.programs.bind(p, p.bound, e.words + 8, e.numbers + kInOffsets);
@@ -226,8 +232,8 @@ napi_value on_settled(napi_env env, napi_callback_info info) {
   return nullptr;
 }
 
-// submitProgram(storages): as runProgram, beside JavaScript; words[1] says whether it was accepted. The scalars are
-// read now.
+// submitProgram(storages, times?): as runProgram, beside JavaScript; words[1] says whether it was accepted. The scalars
+// are read now.
 napi_value submit_program(napi_env env, napi_callback_info info) {
   return call_program(env, info, [env](Arguments& args, Program& p) -> Binding* {
     Env& e = *args.env;
@@ -237,7 +243,8 @@ napi_value submit_program(napi_env env, napi_callback_info info) {
     };
     const bool idle = !e.jobs.pending();
     Job* job = nullptr;
-    const Status status = e.jobs.submit(p, e.words + 8, e.numbers + kInOffsets, wake, e.settle, &job);
+    const Status status =
+        e.jobs.submit(p, e.words + 8, e.numbers + kInOffsets, times_for(args, p), wake, e.settle, &job);
     e.words[1] = status;
     if (status != kOk) return nullptr;
     if (idle) napi_ref_threadsafe_function(env, e.settle);

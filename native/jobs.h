@@ -19,6 +19,7 @@ struct Job {
   const Program* program = nullptr;
   Binding bound;
   std::vector<double> scalars;
+  Times times{nullptr};
   std::vector<Block*> held;  // what is bound and the outputs: dropping them meanwhile is safe
   Status status = kOk;
   int32_t failed = -1;
@@ -65,7 +66,8 @@ class Jobs {
   // The program over these slots, once all that was submitted before is done; `wake` is called on the thread when a job
   // is done and none since the last collect() was. On success `fresh` of the answer's binding holds the outputs'
   // blocks, which the caller owns.
-  Status submit(Program& program, const int32_t* slots, const double* offsets, Wake wake, void* context, Job** out) {
+  Status submit(Program& program, const int32_t* slots, const double* offsets, Times times, Wake wake, void* context,
+                Job** out) {
     if (!thread_.joinable()) {
       wake_ = wake;
       context_ = context;
@@ -85,6 +87,7 @@ class Jobs {
     job.device = program.device;
     job.program = &program;
     job.scalars.assign(program.scalars, program.scalars + program.nscalars);
+    job.times = times;
     job.status = kOk;
     job.failed = -1;
     program.job = job.number;
@@ -151,7 +154,7 @@ class Jobs {
       if (stop_.load(std::memory_order_relaxed)) return;
       Job* job = queue_.pop();
       lock.unlock();
-      job->status = job->program->run(job->bound, job->scalars.data(), job->fault, &job->failed, nullptr, &stop_);
+      job->status = job->program->run(job->bound, job->scalars.data(), job->fault, &job->failed, job->times, &stop_);
       lock.lock();
       finished_jobs_.push(job);
       done_.store(job->number, std::memory_order_release);

@@ -27,6 +27,21 @@ struct Step {
   int32_t scalar = 0;  // where its scalars begin
 };
 
+inline double microseconds() {
+  return std::chrono::duration<double, std::micro>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+// When a run began and when each step ended, in microseconds from `origin`; null: nobody asks.
+struct Times {
+  double* at = nullptr;
+  double origin = 0;
+
+  explicit Times(double* to) : at(to), origin(to ? microseconds() : 0) {}
+  void note(size_t i) const {
+    if (__builtin_expect(at != nullptr, 0)) at[i] = microseconds() - origin;
+  }
+};
+
 // What one run works on; reused.
 struct Binding {
   std::vector<Buffer*> buffers;   // by number
@@ -48,15 +63,12 @@ struct Program {
   Binding bound;    // of calls that block
   int64_t job = 0;  // the last that runs it: native/jobs.h
 
-  // On any thread, one at a time: touches nothing of the environment. When a step failed, `failed` is which. times, if
-  // not null: when each step ended, in microseconds from the start. Ends early when `stop`, if not null, is set.
-  Status run(Binding& b, const double* numbers, int64_t* fault, int32_t* failed, double* times,
+  // On any thread, one at a time: touches nothing of the environment. When a step failed, `failed` is which. Ends early
+  // when `stop`, if not null, is set.
+  Status run(Binding& b, const double* numbers, int64_t* fault, int32_t* failed, Times times,
              const std::atomic<bool>* stop) const {
     const Backend& backend = brasa::device(device)->backend;
-    const auto now = [] {
-      return std::chrono::duration<double, std::micro>(std::chrono::steady_clock::now().time_since_epoch()).count();
-    };
-    const double start = times ? now() : 0;
+    times.note(0);
     for (size_t i = 0; i < steps.size(); ++i) {
       if (stop && stop->load(std::memory_order_relaxed)) return kOk;
       const Step& step = steps[i];
@@ -66,7 +78,7 @@ struct Program {
       }
       const Run call = {b.operands.data(), b.operands.data() + step.nin, numbers + step.scalar, fault};
       const Status status = backend.run(step.kernel, &call);
-      if (times) times[i] = now() - start;
+      times.note(i + 1);
       if (status == kOk) continue;
       *failed = static_cast<int32_t>(i);
       return status;

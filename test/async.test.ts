@@ -1,4 +1,7 @@
 import { spawnSync } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { fileURLToPath } from 'node:url';
 import { Worker } from 'node:worker_threads';
@@ -273,6 +276,24 @@ describe('a process', () => {
   test('may end with calls in flight: by exit(), by an error', () => {
     expect(run('exit')).toEqual({ status: 3, signal: null, stdout: '', stderr: '' });
     expect(run('throw')).toMatchObject({ status: 1, signal: null, stderr: expect.stringContaining('thrown while') });
+  });
+
+  test('shows the kernels of calls in flight in its profile', () => {
+    const folder = mkdtempSync(join(tmpdir(), 'brasa-trace-'));
+    try {
+      const file = join(folder, 'trace.json');
+      expect(run('await', { BRASA_PROFILE: file })).toMatchObject({ status: 0, stdout: '20' });
+      const { traceEvents } = JSON.parse(readFileSync(file, 'utf8'));
+      const products = traceEvents.filter(({ name }: { name: string }) => name === 'matmul');
+      expect(products).toHaveLength(200);
+      products.forEach(({ tid, ts, dur }: { tid: number; ts: number; dur: number }, i: number) => {
+        expect(tid).toBe(1_000_000);
+        expect(dur).toBeGreaterThan(0);
+        if (i > 0) expect(ts).toBeGreaterThanOrEqual(products[i - 1].ts);
+      });
+    } finally {
+      rmSync(folder, { recursive: true });
+    }
   });
 
   test('may lose a function whose calls are in flight', () => {

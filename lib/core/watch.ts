@@ -13,6 +13,7 @@ const trace = process.env.BRASA_PROFILE ?? '';
 /** Whether each run is asked for its time. */
 export const runs: boolean = debugLevel >= 3 || trace !== '';
 const MAX_EVENTS = 1_000_000;
+const BESIDE = 1_000_000;
 
 /** What a plan does, by its native number. */
 const known = new Map<number, { name: string; call: string }>();
@@ -44,21 +45,25 @@ function describePlan(plan: Plan): { name: string; call: string } {
   return { name: plan.op.name, call };
 }
 
-/** The kernels of a program that began at `start` (ms): when each ended, in microseconds from there. */
-export function watchProgram(plans: readonly Plan[], start: number, ends: Float64Array): void {
+/**
+ * The kernels of a program: when it began, then when each ended, in microseconds from `start` (ms). What runs beside JavaScript has a
+ * row of its own.
+ */
+export function watchProgram(plans: readonly Plan[], start: number, times: Float64Array, beside: boolean): void {
+  const row = beside ? BESIDE + threadId : threadId;
   plans.forEach((plan, i) => {
-    watchCall(describePlan(plan), start + (i > 0 ? ends[i - 1]! : 0) / 1000, start + ends[i]! / 1000);
+    watchCall(describePlan(plan), start + times[i]! / 1000, start + times[i + 1]! / 1000, row);
   });
 }
 
-function watchCall({ name, call }: { name: string; call: string }, start: number, end: number): void {
+function watchCall({ name, call }: { name: string; call: string }, start: number, end: number, row = threadId): void {
   if (debugLevel >= 3) process.stderr.write(`brasa: ${((end - start) * 1000).toFixed(1)} us: ${call}\n`);
   if (trace === '' || events.length === MAX_EVENTS) return;
   events.push({
     name,
     ph: 'X',
     pid: process.pid,
-    tid: threadId,
+    tid: row,
     ts: start * 1000,
     dur: (end - start) * 1000,
     args: { call },

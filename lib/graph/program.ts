@@ -48,6 +48,14 @@ function refuseDevices(a: string, b: string): never {
   throw new DeviceError(`a compiled function runs on one device, this one on ${a} and ${b}`, { op: 'compile' });
 }
 
+/** How the native call is made, and what is told of it when it is done. */
+interface Start {
+  readonly start: (outputs: readonly object[]) => void;
+  readonly watch: () => void;
+}
+const BLOCKING: Start = { start: native.runProgram, watch: () => {} };
+const BESIDE: Start = { start: native.submitProgram, watch: () => {} };
+
 export class Program {
   readonly recorded: number;
   readonly steps: readonly Step[];
@@ -146,7 +154,9 @@ export class Program {
   }
 
   run(inputs: readonly Tensor[]): unknown {
-    const storages = this.#call(inputs, native.runProgram);
+    const { start, watch } = runs ? this.#watched(native.runProgram, false) : BLOCKING;
+    const storages = this.#call(inputs, start);
+    watch();
     storages.forEach(intoScope);
     this.#change();
     return this.#answer(storages);
@@ -155,18 +165,38 @@ export class Program {
   /** run() beside JavaScript, after what was submitted before. What JavaScript knows has changed when this returns. */
   submit(inputs: readonly Tensor[]): Promise<unknown> {
     listen();
-    const storages = this.#call(inputs, native.submitProgram);
+    const { start, watch } = runs ? this.#watched(native.submitProgram, true) : BESIDE;
+    const storages = this.#call(inputs, start);
     const done = settled(() => {
-      if (words[1] === 0) return this.#answer(storages);
-      storages.forEach(freeStorage);
-      throw this.#failure();
+      if (words[1] !== 0) {
+        storages.forEach(freeStorage);
+        throw this.#failure();
+      }
+      watch();
+      return this.#answer(storages);
     });
     this.#change();
     return done;
   }
 
+  /** A call that is asked for the times of its kernels. */
+  #watched(call: typeof native.runProgram, beside: boolean): Start {
+    const times = new Float64Array(this.steps.length + 1);
+    let from = 0;
+    return {
+      start: (storages) => {
+        from = performance.now();
+        call(storages, times);
+      },
+      watch: () => {
+        const plans = this.steps.map(({ plan }) => plan);
+        watchProgram(plans, from, times, beside);
+      },
+    };
+  }
+
   /** Memory of the outputs, filled or to be filled. */
-  #call(inputs: readonly Tensor[], start: (outputs: readonly object[]) => void): Storage[] {
+  #call(inputs: readonly Tensor[], start: Start['start']): Storage[] {
     for (const { at, from, compute } of this.#computed) {
       const values = compute();
       for (let i = 0; i < at.length; i++) this.#scalars[at[i]!] = values[from[i]!]!;
@@ -185,13 +215,7 @@ export class Program {
     words[0] = this.#id;
     closeGroup();
     const storages = this.#outputs.map(() => new Storage());
-    if (runs && start === native.runProgram) {
-      const ends = new Float64Array(this.steps.length);
-      const from = performance.now();
-      native.runProgram(storages, ends);
-      const plans = this.steps.map(({ plan }) => plan);
-      watchProgram(plans, from, ends);
-    } else start(storages);
+    start(storages);
     if (words[1] !== 0) throw this.#failure();
     storages.forEach((storage, i) => {
       storage.slot = words[SLOTS + n + i]!;

@@ -67,7 +67,7 @@ struct Environment {
   Jobs jobs{&slots, &programs};
   std::atomic<int> wakes{0};
   int32_t plan = 0, program = 0;
-  double scalars[3] = {1, 1, 1};
+  double scalars[3] = {1, 1, 1}, times[4] = {};
 
   Environment() {
     Layout layout = {k_f64, 1, {kSize}, {1}};
@@ -94,7 +94,7 @@ struct Environment {
     const double offset = 0;
     Job* job = nullptr;
     const auto wake = [](void* context) { static_cast<Environment*>(context)->wakes++; };
-    expect(jobs.submit(*programs.find(program), &state, &offset, wake, this, &job) == kOk, "submitted");
+    expect(jobs.submit(*programs.find(program), &state, &offset, Times(times), wake, this, &job) == kOk, "submitted");
     slots.open_group(nullptr);
     const int32_t out = slots.take(job->bound.fresh[0], 0);
     job->bound.fresh[0] = nullptr;
@@ -135,6 +135,7 @@ void check_order() {
     }
     expect(e.collect_all() == 10 && !e.jobs.pending(), "collected");
   }
+  expect(e.times[0] >= 0 && e.times[3] > e.times[0], "when the last job began and ended");
   expect(e.wakes > 0 && e.wakes <= 200, "woken");
 }
 

@@ -256,12 +256,13 @@ describe('errors', () => {
 });
 
 describe('a process', () => {
-  const run = (mode: string) => {
+  const run = (mode: string, env: NodeJS.ProcessEnv = {}) => {
     const { status, signal, stdout, stderr } = spawnSync(
       process.execPath,
       ['--expose-gc', fixture('async.mjs'), mode],
       {
         encoding: 'utf8',
+        env: { ...process.env, ...env },
         timeout: 50_000,
       },
     );

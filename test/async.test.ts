@@ -322,4 +322,11 @@ describe('worker threads', () => {
     const other = start('exit');
     expect(await exit(other)).toBe(3);
   });
+
+  test('may be the only ones to load the library, and come and go', () => {
+    const { status, signal, stdout } = spawnSync(process.execPath, [fixture('async-workers.mjs')], {
+      encoding: 'utf8',
+    });
+    expect({ status, signal, stdout }).toEqual({ status: 0, signal: null, stdout: '20 workers\n' });
+  });
 });

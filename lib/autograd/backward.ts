@@ -193,7 +193,10 @@ function op(name: string): Op {
 
 function seedFor(y: Tensor, given: Tensor | undefined): Tensor {
   asTensor(y, 'backward');
-  if (y.node === null) throw new GradError('this tensor does not depend on anything that requires grad');
+  if (y.node === null)
+    throw new GradError(
+      'this tensor does not depend on anything that requires grad (results of compiled functions are detached: call backward() inside)',
+    );
   if (given !== undefined) {
     asTensor(given, 'backward');
     if (!sameShape(given.shape, y.shape))

@@ -74,8 +74,9 @@ export function place(lives: readonly Life[]): { offsets: number[]; bytes: numbe
       start = other.end;
     }
     offsets[i] = start;
-    placed.push({ start, end: start + size, life });
-    placed.sort((a, b) => a.start - b.start);
+    let at = placed.length;
+    while (at > 0 && placed[at - 1]!.start > start) at--;
+    placed.splice(at, 0, { start, end: start + size, life });
     bytes = Math.max(bytes, start + size);
   }
   return { offsets, bytes };

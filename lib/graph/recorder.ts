@@ -36,6 +36,8 @@ export class Recorder implements Tracer, Cells {
   readonly computed: { first: number; count: number; compute: () => readonly number[] }[] = [];
   /** Gradients as they were when the function first touched them. */
   readonly gradients = new Map<Tensor, Tensor | null>();
+  /** Whose gradient a tensor was then. */
+  readonly #leafOf = new Map<Tensor, Tensor>();
   readonly #restore: (() => void)[] = [];
   readonly #met = new Set<Tensor>();
   #standIns = 0;
@@ -90,7 +92,7 @@ export class Recorder implements Tracer, Cells {
     // A view that was made in the function is found again through what it is a view of.
     const root = x.base !== null && x.base.storage === x.storage ? x.base : x;
     this.#remember(root);
-    const gradientOf = [...this.gradients].find(([, g]) => g === root)?.[0] ?? null;
+    const gradientOf = this.#leafOf.get(root) ?? null;
     const { layout, offset, node } = root;
     const differentiable = node !== null;
     this.states.set(x.storage, { tensor: root, gradientOf, layout, offset, differentiable, written });
@@ -100,6 +102,7 @@ export class Recorder implements Tracer, Cells {
     if (this.gradients.has(x)) return;
     const before = x.gradient;
     this.gradients.set(x, before);
+    if (before !== null) this.#leafOf.set(before, x);
     if (replaced) return;
     if (before === null) this.guards.push(() => x.gradient === null);
     else this.guards.push(() => x.gradient?.layout === before.layout && x.gradient.offset === before.offset);

@@ -30,7 +30,11 @@ function predecessors(steps: readonly Step[]): Set<number>[] {
       if (last !== undefined) before.add(last);
       for (const reader of readers.get(storage) ?? []) before.add(reader);
     }
-    for (const { storage } of reads(step)) readers.set(storage, [...(readers.get(storage) ?? []), i]);
+    for (const { storage } of reads(step)) {
+      const known = readers.get(storage);
+      if (known) known.push(i);
+      else readers.set(storage, [i]);
+    }
     for (const { storage } of step.outputs) {
       writer.set(storage, i);
       readers.set(storage, []);

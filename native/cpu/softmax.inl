@@ -424,14 +424,14 @@ void short_entropy(const Call& call, const Args& args, const Entropy& e, int64_t
   const int64_t row_stride = call.in[0].strides[0], to = call.out[0].strides[0], to_lse = call.out[1].strides[0];
   const C* const logits = static_cast<const C*>(args.in[0]);
   C *const loss = static_cast<C*>(args.out[0]), *const lse = static_cast<C*>(args.out[1]);
-  C row[V::N];
-  V(lowest_of<C>()).store(row);
+  C lanes[V::N];
+  for (int j = 0; j < V::N; ++j) lanes[j] = C(j);
+  const auto inside = V::load(lanes) < V(C(n));
   for (int64_t first = begin; first < end; first += kRows) {
     const int64_t rows = least(kRows, end - first);
     C top[kRows], sum[kRows];
     for (int64_t r = 0; r < rows; ++r) {
-      V::load(logits + (first + r) * row_stride, n).store(row, n);
-      const V v = V::load(row);
+      const V v = select(inside, V::load(logits + (first + r) * row_stride, n), V(lowest_of<C>()));
       top[r] = hmax(v);
       sum[r] = hsum(exp(v - V(shift_of(top[r]))));
     }

@@ -244,6 +244,19 @@ describe('compile', () => {
     expect(x.toArray()).toEqual([4, 8]);
   });
 
+  test('a leaf made in the function leaves no gradient behind, and one program serves every run', () => {
+    const w = tensor([2]).requiresGrad_();
+    const f = compile((x: Tensor) => {
+      w.grad = null;
+      const leaf = x.mul(1).requiresGrad_();
+      leaf.mul(w).sum().backward();
+      return leaf.grad!;
+    });
+    const x = tensor([3]);
+    expect([f(x).item(), f(x).item(), w.grad!.item()]).toEqual([2, 2, 3]);
+    expect(f.stats().programs).toBe(1);
+  });
+
   test('random numbers go on from run to run as in eager', () => {
     const f = (x: Tensor) => dropout(x, 0.5).add(randn([4]));
     const compiled = compile(f);

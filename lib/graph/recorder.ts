@@ -99,7 +99,8 @@ export class Recorder implements Tracer, Cells {
   }
 
   gradient(x: Tensor, replaced: boolean): void {
-    if (this.gradients.has(x)) return;
+    // A leaf made in the function is gone after it, and its gradient with it.
+    if (isAbstract(x) || this.gradients.has(x)) return;
     const before = x.gradient;
     this.gradients.set(x, before);
     if (before !== null) this.#leafOf.set(before, x);

@@ -242,6 +242,15 @@ describe('compile', () => {
       [3, 6],
     ]);
     expect(x.toArray()).toEqual([4, 8]);
+    const same = compile((y: Tensor, z: Tensor) => [y.mul_(2), z]);
+    const [doubled, other] = same(x, tensor([[1], [2], [3]]));
+    expect([doubled!.toArray(), other!.toArray(), x.toArray()]).toEqual([
+      [8, 16],
+      [[1], [2], [3]],
+      [8, 16],
+    ]);
+    noGrad(() => x.zero_());
+    expect(doubled!.toArray()).toEqual([8, 16]);
   });
 
   test('a leaf made in the function leaves no gradient behind, and one program serves every run', () => {

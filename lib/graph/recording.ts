@@ -53,8 +53,10 @@ export function recordFunction(
   const answered: Tensor[] = [];
   flatten(form, answered, 'results');
 
+  // What the program makes, in memory of its own: an argument that it writes is not.
   const made = new Map<Storage, number>();
   for (const { outputs } of recorder.steps) for (const y of outputs) made.set(y.storage, y.size);
+  for (const { storage } of inputs) made.delete(storage);
   const copy = (x: Tensor) => recorder.record(() => apply(lookup('clone'), [x]));
 
   // Gradients that were computed go into memory that lasts.

@@ -1,7 +1,7 @@
 import { fileURLToPath } from 'node:url';
 import { defineConfig } from 'vitest/config';
 
-// `npm test` runs the quick project in under 3 minutes; `npm run test:all` runs both.
+// `npm test` runs the quick project in under 3 minutes; `npm run test:all` the slow one too; `npm run test:nightly` more random graphs.
 const slow = ['test/packaging.test.ts', 'test/bench.test.ts'];
 const lib = fileURLToPath(new URL('lib', import.meta.url));
 
@@ -16,6 +16,7 @@ export default defineConfig({
     projects: [
       { extends: true, test: { name: 'quick', include: ['test/**/*.test.ts'], exclude: slow, testTimeout: 60_000 } },
       { extends: true, test: { name: 'slow', include: slow, testTimeout: 900_000, hookTimeout: 900_000 } },
+      { extends: true, test: { name: 'nightly', include: ['test/graphs.test.ts'], env: { GRAPHS: '10000' } } },
     ],
   },
 });

@@ -253,6 +253,20 @@ describe('compile', () => {
     expect(doubled!.toArray()).toEqual([8, 16]);
   });
 
+  test('what is summed before it is overwritten is summed as it was', () => {
+    const w = ones([3, 4]);
+    const f = compile((x: Tensor) => {
+      const before = w.sum([0]);
+      w.mul_(x);
+      return before;
+    });
+    const x = tensor([2, 2, 2, 2]);
+    expect([f(x).toArray(), f(x).toArray()]).toEqual([
+      [3, 3, 3, 3],
+      [6, 6, 6, 6],
+    ]);
+  });
+
   test('a leaf made in the function leaves no gradient behind, and one program serves every run', () => {
     const w = tensor([2]).requiresGrad_();
     const f = compile((x: Tensor) => {

@@ -146,6 +146,9 @@ export function join(members: readonly Step[], leaves: (storage: Storage) => boo
   }
   // Sums are written when every tile has been read.
   for (const { y } of added) if (stored.some((one) => one.y.storage === y.storage)) return null;
+  // A tile is added to the sums after it was stored: what is summed as it was read must not be overwritten.
+  for (const { x, register } of tensors)
+    if (added.some((sum) => sum.register === register) && stored.some(({ y }) => y.storage === x.storage)) return null;
   if (tensors.length > MAX_INPUTS || outputs.length > MAX_OUTPUTS || program.code.length > MAX_INSTRUCTIONS)
     return null;
   if (numbers.length + program.constants.length > MAX_SCALARS) return null;

@@ -253,6 +253,17 @@ describe('compile', () => {
     expect(doubled!.toArray()).toEqual([8, 16]);
   });
 
+  test('two fused groups do not wait for each other', () => {
+    const f = (x: Tensor, y: Tensor) => {
+      const u = x.add(1);
+      const product = u.matmul(u);
+      const v = y.mul(2);
+      return [u.add(v.matmul(v)), product.tanh().add(v)];
+    };
+    const given = [tensor([[0, 1], [2, 3]]), tensor([[1, 0], [2, 1]])] as const; // biome-ignore format: matrices
+    expect(compile(f)(...given).map((y) => y.toArray())).toEqual(f(...given).map((y) => y.toArray()));
+  });
+
   test('what is summed before it is overwritten is summed as it was', () => {
     const w = ones([3, 4]);
     const f = compile((x: Tensor) => {

@@ -81,13 +81,12 @@ export class Groups {
 
   /** Whether a path goes from a to b through a third group. */
   #leads(a: Group, b: Group): boolean {
-    const first = a.members[0]!;
     const seen = new Set<Group>([b]);
     const open = [...this.before(b)].filter((g) => g !== a);
     while (open.length > 0) {
       const group = open.pop()!;
       if (group === a) return true;
-      if (seen.has(group) || group.members.at(-1)! < first) continue;
+      if (seen.has(group)) continue;
       seen.add(group);
       open.push(...this.before(group));
     }

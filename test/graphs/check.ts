@@ -70,18 +70,23 @@ function difference(found: Outcome, wanted: Outcome, bitwise: boolean): string |
 /** Throws with the first difference and the graph, a line an instruction. */
 export function check(graph: Graph): void {
   const eager = observe(graph, null);
+  const text = eager.lines.join('\n');
   for (const options of [{ passes: false }, {}] as const) {
-    const name = 'passes' in options ? 'compiled without passes' : 'compiled';
-    const compiled = observe(graph, options);
-    const differences = eager.outcomes.flatMap((wanted, run) =>
-      wanted.map((one, i) => {
-        const text = difference(compiled.outcomes[run]![i]!, one, 'passes' in options);
-        return text && `${name}, run ${run}: ${text}`;
-      }),
-    );
-    const first = differences.find((text) => text !== null);
+    const bitwise = 'passes' in options;
+    const name = bitwise ? 'compiled without passes' : 'compiled';
+    let compiled: typeof eager;
+    try {
+      compiled = observe(graph, options);
+    } catch (error) {
+      throw new Error(`${name}: ${error}\n${text}`, { cause: error });
+    }
     if (`${compiled.lines}` !== `${eager.lines}`)
-      throw new Error(`${name}, other instructions:\n${compiled.lines.join('\n')}`);
-    if (first) throw new Error(`${first}\n${eager.lines.join('\n')}`);
+      throw new Error(`${name} did\n${compiled.lines.join('\n')}\nand eager\n${text}`);
+    for (const [run, outcomes] of eager.outcomes.entries()) {
+      for (const [i, wanted] of outcomes.entries()) {
+        const what = difference(compiled.outcomes[run]![i]!, wanted, bitwise);
+        if (what) throw new Error(`${name}, run ${run}: ${what}\n${text}`);
+      }
+    }
   }
 }

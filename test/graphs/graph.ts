@@ -69,8 +69,11 @@ export class Run {
 
   constructor(graph: Graph, leaves: readonly Tensor[]) {
     this.floats = graph.floats;
+    // An update brings into a parameter what is behind its gradient.
+    const coarsest = Math.max(...graph.floats.map(roundoff));
     for (const [i, { role, dtype, layout }] of graph.leaves.entries()) {
-      const error = role === 'input' ? 0 : roundoff(dtype);
+      const updated = role === 'parameter' && graph.finish === 'step';
+      const error = role === 'input' ? 0 : updated ? coarsest : roundoff(dtype);
       const name = `${role}${i}`;
       const leaf: Value = { x: leaves[i]!, name, error, bound: 2, root: null };
       this.values.push({ ...leaf, root: role === 'argument' || role === 'state' ? leaf : null });

@@ -31,7 +31,7 @@ const leaves = (floats: readonly Leaf['dtype'][]): fc.Arbitrary<Leaf[]> => {
 };
 
 /** Elementwise runs and views are what passes work on most. */
-const often = ['arithmetic', 'elementwise', 'choice', 'view'] as const;
+const often = ['arithmetic', 'elementwise', 'kinked', 'view'] as const;
 const names = [...often, ...often, ...(Object.keys(ops) as (keyof typeof ops)[])];
 
 const graphs: fc.Arbitrary<Graph> = fc

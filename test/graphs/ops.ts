@@ -30,13 +30,16 @@ const broadcastsTo = (a: readonly number[], b: readonly number[]): boolean =>
 const same = (a: readonly number[], b: readonly number[]): boolean => `${a}` === `${b}`;
 
 const NUMBERS = [2, -1, 0.5, 3, 0.25, 0];
+
 /**
- * Added to computed values before functions with a kink: where those are 0, or two of them alike, but for rounding, the gradient
- * would be a matter of luck.
+ * A value as operand of a function whose slope jumps at 0. Where it is 0 but for rounding, the gradient would be a matter of luck:
+ * so something is added to computed values, and none is asked for in bf16, which rounds far.
  */
-const OFF_THE_KINK = 0.0371;
-const offKink = (v: Value): [string, Tensor] =>
-  float(v) && !exact(v) ? [`${v.name} + ${OFF_THE_KINK}`, v.x.add(OFF_THE_KINK)] : [v.name, v.x];
+function offKink(v: Value, by: number): [string, Tensor] {
+  if (!float(v) || exact(v)) return [v.name, v.x];
+  const x = v.x.add(by);
+  return v.error < roundoff('bf16') ? [`${v.name} + ${by}`, x] : [`(${v.name} + ${by}).detach()`, x.detach()];
+}
 
 /** An op of one value. */
 const unary =
@@ -52,22 +55,21 @@ const FUNCTIONS: readonly [string, (x: Tensor) => Tensor, (bound: number) => num
   ['sigmoid', (x) => x.sigmoid(), () => 1],
   ['square', (x) => x.square(), (b) => b * b],
   ['sin', (x) => x.sin(), () => 1],
-  ['exp', (x) => x.minimum(0.9876).exp(), () => Math.E],
-  ['sqrt', (x) => x.add(OFF_THE_KINK).abs().add(0.5).sqrt(), (b) => Math.sqrt(b + 0.5)],
-  ['log', (x) => x.add(OFF_THE_KINK).abs().add(0.5).log(), (b) => b],
+  ['exp', (x) => x.tanh().exp(), () => Math.E],
+  ['sqrt', (x) => x.square().add(0.5).sqrt(), (b) => b + 0.5],
+  ['log', (x) => x.square().add(0.5).log(), (b) => 2 * b],
   ['rsqrt', (x) => x.square().add(0.5).rsqrt(), () => 1.5],
   ['gelu', (x) => x.gelu(), (b) => b],
   ['silu', (x) => x.silu(), (b) => b],
   ['softplus', (x) => x.softplus(), (b) => b + 1],
   ['elu', (x) => x.elu(), (b) => Math.max(1, b)],
-  ['clamp', (x) => x.clamp(-0.7654, 1.4321), () => 1.4321],
 ];
 
-/** Functions whose values are their operands', or their operands' negated. */
-const CHOICES: readonly [string, (x: Tensor) => Tensor][] = [
-  ['neg', (x) => x.neg()],
-  ['abs', (x) => x.abs()],
-  ['relu', (x) => x.maximum(0)],
+/** Functions with kinks, and what is added to their operands. */
+const KINKED: readonly [string, (x: Tensor) => Tensor, number][] = [
+  ['abs', (x) => x.abs(), 0.0371],
+  ['relu', (x) => x.maximum(0), 0.0523],
+  ['clamp(-1, 1)', (x) => x.clamp(-1, 1), 0.0719],
 ];
 
 const ARITHMETIC: readonly [string, (x: Tensor, y: Tensor | number) => Tensor, (a: number, b: number) => number][] = [
@@ -152,12 +154,12 @@ const arithmetic: Operation = (run, [at, other, which]) => {
   const w = run.pick(other!, (value) => numeric(value) && fits(v.x.shape, value.x.shape));
   const number = NUMBERS.filter((n) => float(v) || Number.isInteger(n))[other! % 4]!;
   const byNumber = which! % 4 === 3 || !w;
-  const [name, x] = chooses ? offKink(v) : [v.name, v.x];
+  const [name, x] = chooses ? offKink(v, 0.0297) : [v.name, v.x];
   run.add({
     x: apply(x, byNumber ? number : w.x),
     text: `${fn}(${name}, ${byNumber ? number : w.name})`,
     from: byNumber ? [v] : [v, w],
-    bound: boundOf(v.bound, byNumber ? Math.abs(number) : w.bound) + OFF_THE_KINK,
+    bound: boundOf(v.bound, byNumber ? Math.abs(number) : w.bound) + (chooses ? 1 : 0),
     exact: chooses,
   });
 };
@@ -207,12 +209,15 @@ const cast: Operation = (run, [at, to]) => {
   if (v) run.add({ x: v.x.to(dtype), text: `${v.name}.to(${dtype})`, from: [v], bound: v.bound, exact: exact(v) });
 };
 
-const reduce = unary(float, ({ x, name, bound }, [which, over, keep]) => {
+const reduce = unary(float, (v, [which, over, keep]) => {
   const [fn, apply, boundOf] = REDUCTIONS[which! % REDUCTIONS.length]!;
+  const chooses = fn === 'amax' || fn === 'amin';
+  const [name, x] = chooses ? offKink(v, 0.0137) : [v.name, v.x];
   const dims = someDims(x, over!);
   const n = count(x, dims);
   const text = `${fn}(${name}, ${dims ? `[${dims}]` : 'all'}${keep! % 2 ? ', keepDim' : ''})`;
-  return { x: apply(x, dims, keep! % 2 === 1), text, bound: boundOf(bound, n), exact: fn === 'amax' || fn === 'amin' };
+  const bound = boundOf(v.bound, n) + (chooses ? 1 : 0);
+  return { x: apply(x, dims, keep! % 2 === 1), text, bound, exact: chooses };
 });
 
 const reduceExact = unary(exact, ({ x, name, bound }, [which, over]) => {
@@ -267,11 +272,14 @@ const dense: Operation = (run, [at, other, third, activation]) => {
   const w = run.pick(other!, ({ x }) => x.dtype === dtype && x.ndim === 2 && x.shape[1] === v.x.shape.at(-1));
   const b = w && run.pick(third!, ({ x }) => x.dtype === dtype && same(x.shape, [w.x.shape[0]!]));
   if (!w) return;
+  const from = b ? [v, w, b] : [v, w];
   const y = linear(v.x, w.x, b?.x ?? null);
-  const [name, x] = activation! % 2 ? ['relu', y.add(OFF_THE_KINK).relu()] : ['sigmoid', y.sigmoid()];
-  const text = `${name}(linear(${[v, w, b].map((value) => value?.name ?? 'null').join(', ')}))`;
   const bound = v.bound * w.bound * v.x.shape.at(-1)! + (b?.bound ?? 0);
-  run.add({ x, text, from: b ? [v, w, b] : [v, w], bound: activation! % 2 ? bound + OFF_THE_KINK : 1 });
+  const text = `linear(${[v, w, b].map((value) => value?.name ?? 'null').join(', ')})`;
+  const coarse = from.some(({ error, x }) => Math.max(error, roundoff(x.dtype)) >= roundoff('bf16'));
+  if (activation! % 2 === 0) run.add({ x: y.sigmoid(), text: `sigmoid(${text})`, from, bound: 1 });
+  else if (coarse) run.add({ x: y.gelu(), text: `gelu(${text})`, from, bound });
+  else run.add({ x: y.add(0.0611).relu(), text: `relu(${text} + 0.0611)`, from, bound: bound + 1 });
 };
 
 const index: Operation = (run, [at, other, over, which]) => {
@@ -397,11 +405,12 @@ export const ops = {
   reduceExact,
   scan,
   scatter,
-  choice: unary(numeric, (v, [which]) => {
-    const [fn, apply] = CHOICES[which! % CHOICES.length]!;
-    const [name, x] = offKink(v);
-    return { x: apply(x), text: `${fn}(${name})`, bound: v.bound + OFF_THE_KINK, exact: true };
+  kinked: unary(numeric, (v, [which]) => {
+    const [fn, apply, by] = KINKED[which! % KINKED.length]!;
+    const [name, x] = offKink(v, by);
+    return { x: apply(x), text: `${fn}(${name})`, bound: v.bound + 1, exact: true };
   }),
+  neg: unary(numeric, ({ x, name, bound }) => ({ x: x.neg(), text: `neg(${name})`, bound, exact: true })),
   detach: unary(
     ({ x }) => x.requiresGrad,
     ({ x, name, bound }) => ({ x: x.detach(), text: `${name}.detach()`, bound, exact: true, view: true }),

@@ -1,4 +1,7 @@
-/** The training programs of test/programs give the same losses eager, compiled and in PyTorch (golden/programs.py). */
+/**
+ * The training programs of test/programs give the same losses eager, compiled and in PyTorch (golden/programs.py), and compile to
+ * the kernels that programs/pinned says. After a change that is meant to alter those: `npx vitest run test/programs.test.ts -u`.
+ */
 import { readFileSync } from 'node:fs';
 import { type CompileOptions, compile } from 'brasa';
 import { describe, expect, test } from 'vitest';
@@ -51,5 +54,12 @@ for (const [name, program] of Object.entries(programs)) {
         expect(step.stats().programs).toBe(1);
       });
     }
+
+    test('its program is the pinned one', async () => {
+      const training = program({ dtype: 'f32', device: 'cpu' });
+      const step = compile(training.step);
+      losses(training, step, 1);
+      await expect(`${step.explain()}\n`).toMatchFileSnapshot(`programs/pinned/${name}.txt`);
+    });
   });
 }

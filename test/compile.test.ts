@@ -276,6 +276,13 @@ describe('compile', () => {
       [3, 3, 3, 3],
       [6, 6, 6, 6],
     ]);
+    // In memory that the program places itself, the double lies over what was doubled.
+    const g = compile((y: Tensor) => {
+      const z = y.matmul(y);
+      const double = z.add(z);
+      return [z.sum([1]), double.matmul(double)];
+    });
+    expect(g(tensor([[1, 2], [3, 4]]))[0]!.toArray()).toEqual([17, 37]); // biome-ignore format: a matrix
   });
 
   test('a leaf made in the function leaves no gradient behind, and one program serves every run', () => {

@@ -49,62 +49,72 @@ export interface Group {
   readonly members: readonly number[];
 }
 
-/** A partition of the steps in which every two groups can still be put in order. */
+/** Groups further apart are left apart: hardly any could come together, and looking costs as much. */
+const MOST_BETWEEN = 2048;
+
+/** A partition of the steps, kept in an order that holds: what a group must come after stands before it. */
 export class Groups {
   readonly #before: readonly Set<number>[];
   readonly #of: Group[];
+  readonly #order: (Group | undefined)[];
+  readonly #at = new Map<Group, number>();
 
   constructor(steps: readonly Step[]) {
     this.#before = predecessors(steps);
     this.#of = steps.map((_, i) => ({ members: [i] }));
+    this.#order = [...this.#of];
+    this.#of.forEach((group, at) => {
+      this.#at.set(group, at);
+    });
   }
 
   of(step: number): Group {
     return this.#of[step]!;
   }
 
-  /** The groups that a group must come after. */
-  before(group: Group): Set<Group> {
-    const all = new Set<Group>();
-    for (const i of group.members) for (const j of this.#before[i]!) all.add(this.#of[j]!);
-    all.delete(group);
-    return all;
-  }
-
   /** Makes one group of two, or answers null: something between them must come after one and before the other. */
   merge(a: Group, b: Group): Group | null {
-    if (this.#leads(a, b) || this.#leads(b, a)) return null;
+    const [first, last] = this.#at.get(a)! < this.#at.get(b)! ? [a, b] : [b, a];
+    const from = this.#at.get(first)!;
+    const to = this.#at.get(last)!;
+    if (to - from > MOST_BETWEEN) return null;
+    // What depends on the first goes behind; the last must not be among what depends on that.
+    const stay: Group[] = [];
+    const behind = new Set<Group>();
+    for (let at = from + 1; at < to; at++) {
+      const group = this.#order[at];
+      if (group === undefined) continue;
+      if (this.#follows(group, first, behind)) behind.add(group);
+      else stay.push(group);
+    }
+    if (this.#follows(last, null, behind)) return null;
     const group = { members: [...a.members, ...b.members].sort((x, y) => x - y) };
     for (const i of group.members) this.#of[i] = group;
+    this.#at.delete(first);
+    this.#at.delete(last);
+    const segment = [...stay, group, ...behind];
+    // Places may stay empty, at the beginning of where they were.
+    const start = to + 1 - segment.length;
+    this.#order.fill(undefined, from, start);
+    segment.forEach((moved, i) => {
+      this.#order[start + i] = moved;
+      this.#at.set(moved, start + i);
+    });
     return group;
   }
 
-  /** Whether a path goes from a to b through a third group. */
-  #leads(a: Group, b: Group): boolean {
-    const seen = new Set<Group>([b]);
-    const open = [...this.before(b)].filter((g) => g !== a);
-    while (open.length > 0) {
-      const group = open.pop()!;
-      if (group === a) return true;
-      if (seen.has(group)) continue;
-      seen.add(group);
-      open.push(...this.before(group));
+  #follows(group: Group, first: Group | null, others: ReadonlySet<Group>): boolean {
+    for (const i of group.members) {
+      for (const j of this.#before[i]!) {
+        const before = this.#of[j]!;
+        if (before === first || others.has(before)) return true;
+      }
     }
     return false;
   }
 
-  /** All groups in an order that holds, as near to that of their last members as can be. */
+  /** All groups in an order that holds. */
   ordered(): Group[] {
-    const result: Group[] = [];
-    const done = new Set<Group>();
-    const visit = (group: Group): void => {
-      if (done.has(group)) return;
-      done.add(group);
-      for (const other of this.before(group)) visit(other);
-      result.push(group);
-    };
-    const groups = [...new Set(this.#of)].sort((x, y) => x.members.at(-1)! - y.members.at(-1)!);
-    for (const group of groups) visit(group);
-    return result;
+    return this.#order.filter((group) => group !== undefined);
   }
 }

@@ -158,6 +158,31 @@ describe('fit', () => {
       expect(one.calls()).toBe(40);
     });
 
+    it('lets timers go on during long steps, with the same weights', async () => {
+      const train = async (compile: boolean) => {
+        manualSeed(4);
+        const model = new Sequential(new Linear(64, 1024), relu, new Linear(1024, 1024), relu, new Linear(1024, 2));
+        const batches = Array.from({ length: 12 }, () => [randn([256, 64]), tensor(new Int32Array(256))] as const);
+        let ticks = 0;
+        const timer = setInterval(() => ticks++, 1);
+        const { epochs } = await fit(model, {
+          train: batches as never,
+          loss: crossEntropy,
+          optimizer: new SGD(model.parameters(), { lr: 0.01 }),
+          metrics: { accuracy: new Accuracy() },
+          epochs: 1,
+          compile,
+        });
+        clearInterval(timer);
+        return { ticks, epochs };
+      };
+      const eager = await train(false);
+      const beside = await train(true);
+      expect(beside.ticks).toBeGreaterThan(eager.ticks);
+      expect(beside.epochs[0]!.train.loss).toBeCloseTo(eager.epochs[0]!.train.loss, 4);
+      expect(beside.epochs[0]!.train.accuracy).toBeCloseTo(eager.epochs[0]!.train.accuracy, 2);
+    });
+
     it('runs line by line while modules have hooks', async () => {
       const { model, run } = counted();
       let seen = 0;

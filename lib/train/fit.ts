@@ -8,8 +8,17 @@ import { defaultGenerator } from '../ops/random.js';
 import { item } from '../ops/read.js';
 import { eachBatch } from './batches.js';
 import type { Callback, EpochRecord, FitState, History, Metrics, Results, Run, Stopped } from './callback.js';
-import { type Batches, type Forward, forwardOf, keepModes, type LossOptions, measure, Totals } from './evaluate.js';
-import { compiledStep, type TrainStep, trainStep } from './step.js';
+import {
+  type Batches,
+  type Forward,
+  forwardOf,
+  keepModes,
+  type LossOptions,
+  measure,
+  type StepResult,
+  Totals,
+} from './evaluate.js';
+import { compiledStep, eagerStep, type TrainStep } from './step.js';
 
 export interface FitOptions<B, M extends Metrics = Metrics> extends LossOptions<B> {
   /** Iterated once an epoch. Batches are `[inputs…, target]`, or anything with `step`. */
@@ -101,7 +110,7 @@ class Training<B> implements Run {
     this.epochs = epochs;
     this.#options = options;
     this.#forward = forwardOf(model, options, 'fit');
-    const step = trainStep(this.#forward, optimizer, options.clipNorm);
+    const step = eagerStep(this.#forward, optimizer, options.clipNorm);
     this.#trainStep = (options.compile ?? options.step === undefined) ? compiledStep(model, step) : step;
     this.#totals = new Totals(metrics, 'fit');
     this.#callbacks = callbacks;
@@ -156,7 +165,7 @@ class Training<B> implements Run {
     for await (const batch of eachBatch(this.train)) {
       if (skip-- > 0) continue;
       this.model.train();
-      this.#step(batch);
+      await this.#step(batch);
       if (this.#options.scheduleEvery === 'batch') this.#moveSchedules();
       await this.#call('onBatchEnd');
       if (this.#ending()) return false;
@@ -164,17 +173,24 @@ class Training<B> implements Run {
     return !this.#ending();
   }
 
-  #step(batch: B): void {
-    scope(() => {
-      const result = this.#trainStep(batch);
-      noGrad(() => {
-        this.loss = item(result.loss);
-        this.#totals.update(this.loss, result);
-      });
-    });
+  async #step(batch: B): Promise<void> {
+    const later = this.#trainStep.beside(batch);
+    if (later === null) scope(() => this.#count(this.#trainStep.now(batch)));
+    else {
+      const { result, own } = await later;
+      scope(() => this.#count(result));
+      for (const x of own) x.dispose();
+    }
     this.#samples = this.#totals.samples;
     this.batch++;
     this.step++;
+  }
+
+  #count(result: StepResult & { size: number }): void {
+    noGrad(() => {
+      this.loss = item(result.loss);
+      this.#totals.update(this.loss, result);
+    });
   }
 
   async #endEpoch(): Promise<void> {

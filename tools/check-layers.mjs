@@ -11,6 +11,7 @@ const layers = [
   ['train', 'models'],
   ['nn', 'optim', 'data', 'metrics', 'io'],
   ['methods'],
+  ['transforms'],
   ['graph', 'autograd'],
   ['ops'],
   ['core'],

@@ -26,18 +26,24 @@ export interface BackwardOptions {
   createGraph?: boolean;
 }
 
+/** For transforms: whoever differentiates the transform sees through this backward. */
+export interface Transformed {
+  transformed?: boolean;
+}
+
 /** Runs backward from `roots` with gradients `seeds`; `sink` gets what reaches each record and answers whether it keeps it. */
 export function runBackward(
   roots: readonly Tensor[],
   seeds: readonly Tensor[],
-  options: BackwardOptions,
+  options: BackwardOptions & Transformed,
   sink: (node: Node, index: number, grad: Tensor) => boolean,
 ): void {
   const createGraph = options.createGraph ?? false;
   const retain = options.retainGraph ?? createGraph;
   const order = reachable(roots.map((root) => root.node!));
-  const taping = recording.enabled;
+  const before = { ...recording };
   recording.enabled = createGraph;
+  recording.stopped ||= !createGraph && !options.transformed;
   // A graph holds what it was computed from: nothing is freed early.
   const mark = createGraph ? Number.POSITIVE_INFINITY : storageMark();
   try {
@@ -56,7 +62,7 @@ export function runBackward(
       if (node.op !== null && !retain) release(node);
     }
   } finally {
-    recording.enabled = taping;
+    Object.assign(recording, before);
     for (const node of order) node.pending = null;
   }
 }
@@ -255,6 +261,15 @@ export function gradients(
   y: Tensor | readonly Tensor[],
   xs: readonly Tensor[],
   options: BackwardOptions & { gradient?: Tensor | readonly Tensor[]; allowUnused?: boolean } = {},
+): Tensor[] {
+  return gradientsOf(y, xs, options);
+}
+
+/** gradients(), also for transforms. */
+export function gradientsOf(
+  y: Tensor | readonly Tensor[],
+  xs: readonly Tensor[],
+  options: NonNullable<Parameters<typeof gradients>[2]> & Transformed,
 ): Tensor[] {
   checkOptions(options, 'gradients');
   const ys = y instanceof Tensor ? [y] : y;

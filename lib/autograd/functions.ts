@@ -1,17 +1,16 @@
 /** Gradients as functions of functions. (torch.func) */
-import { asTensor } from '../core/define.js';
+import { apply } from '../core/apply.js';
+import { asTensor, lookup } from '../core/define.js';
 import { ArgumentError, GradError } from '../core/error.js';
-import { detach, requiresGrad_ } from '../core/leaf.js';
-import { enableGrad } from '../core/scope.js';
+import { requiresGrad_, unrecorded } from '../core/leaf.js';
+import { recording } from '../core/tape.js';
 import { isAbstract, Tensor } from '../core/tensor.js';
-import { gradients } from './backward.js';
+import { gradientsOf } from './backward.js';
 
 export interface GradOptions {
   /** Which arguments to differentiate by: 0 unless said. */
   argnums?: number | readonly number[];
 }
-/** How many grad() calls are running: an inner one must leave a graph for the outer. */
-let depth = 0;
 type Grads<O> = O extends { argnums: readonly number[] } ? Tensor[] : Tensor;
 
 /**
@@ -29,34 +28,52 @@ export function valueAndGrad<A extends unknown[], const O extends GradOptions>(
       if (!(args[i] instanceof Tensor))
         throw new ArgumentError(`argument ${i} is no tensor to differentiate by`, { op: 'grad' });
     }
-    const nested = depth > 0 || places.some((i) => (args[i] as Tensor).node !== null);
-    depth++;
-    try {
-      return enableGrad(() => differentiate(nested));
-    } finally {
-      depth--;
-    }
+    return transforming(
+      places.map((i) => args[i] as Tensor),
+      differentiate,
+    );
     function differentiate(createGraph: boolean): { value: Tensor; grad: Grads<O> } {
-      // An argument that is already part of a graph stays in it, so that an outer grad() sees through the inner one.
       const inner = args.map((arg, i) => (places.includes(i) ? variable(arg as Tensor) : arg)) as A;
       const value = fn(...inner);
       asTensor(value, 'grad');
       if (value.node === null) throw new GradError('the function’s value does not depend on its argument');
-      const grads = gradients(
+      const grads = gradientsOf(
         value,
         places.map((i) => inner[i] as Tensor),
-        { createGraph, allowUnused: true },
+        { createGraph, allowUnused: true, transformed: true },
       );
       return {
-        value: createGraph || isAbstract(value) ? value : detach(value),
+        value: createGraph || isAbstract(value) ? value : unrecorded(value),
         grad: (typeof argnums === 'number' ? grads[0]! : grads) as Grads<O>,
       };
     }
   };
 }
 
-function variable(x: Tensor): Tensor {
-  return x.node !== null ? x : requiresGrad_(detach(x));
+/** How many transforms are running: an inner one must leave a graph for the outer. */
+let depth = 0;
+
+/** Runs a transform by `xs`, recorded; `nested` when what it computes may be differentiated itself. */
+export function transforming<R>(xs: readonly Tensor[], run: (nested: boolean) => R): R {
+  const nested = depth > 0 || xs.some((x) => x.node !== null);
+  const { enabled } = recording;
+  depth++;
+  recording.enabled = true;
+  try {
+    return run(nested);
+  } finally {
+    depth--;
+    recording.enabled = enabled;
+  }
+}
+
+/**
+ * A tensor of its own to differentiate by, of x's values. One that is part of a graph stays in it, so that an outer transform sees
+ * through the inner one; what fn computed of x otherwise is no function of the new tensor.
+ */
+export function variable(x: Tensor): Tensor {
+  if (x.node === null) return requiresGrad_(unrecorded(x));
+  return apply(lookup('reshape'), [x], { shape: x.shape, strides: x.strides });
 }
 
 /** A function that gives the gradient of fn by its first argument, or by those of `argnums`. (torch.func.grad) */

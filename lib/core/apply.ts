@@ -25,6 +25,8 @@ import { type Cells, compiling } from './cells.js';
 export interface Tracer {
   /** Null: the backend has no kernel, the decomposition is to run. */
   emit(plan: Plan, inputs: readonly Operand[], outs: readonly Tensor[] | null): Tensor[] | null;
+  /** The same values without a record: in this trace alone, or (`detached`) also in those around it. */
+  alias?(x: Tensor, detached: boolean): Tensor;
 }
 
 /** Filled in by the layers above. */

@@ -13,6 +13,8 @@ export interface Cells {
   numbers(compute: () => readonly number[], count?: number): readonly number[];
   /** Done after each run. */
   after(effect: () => void): void;
+  /** Runs `fn`, which computes anew what was computed before, so as not to keep it: that must not be undone. */
+  again<R>(fn: () => R): R;
 }
 
 export const compiling: { recorder: Cells | null } = { recorder: null };

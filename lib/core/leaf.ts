@@ -1,6 +1,7 @@
 /** Leaves: the tensors that gradients are asked of. */
 import { isFloat } from './dtype.js';
 import { DTypeError, GradError } from './error.js';
+import { hooks } from './apply.js';
 import { leafNode } from './tape.js';
 import { alias, checkUsable, type Tensor } from './tensor.js';
 
@@ -29,7 +30,13 @@ export function requiresGrad_(x: Tensor, on = true): Tensor {
 /** The same memory, outside the graph. (torch.Tensor.detach) */
 export function detach(x: Tensor): Tensor {
   checkUsable(x, 'detach');
-  return alias(x, x.layout, x.offset);
+  return hooks.tracer?.alias?.(x, true) ?? alias(x, x.layout, x.offset);
+}
+
+/** The same memory outside the graph of this trace, in those around it what it was. */
+export function unrecorded(x: Tensor): Tensor {
+  checkUsable(x, 'detach');
+  return hooks.tracer?.alias?.(x, false) ?? alias(x, x.layout, x.offset);
 }
 
 /** Whether x is a leaf: made by the user, not computed from a tensor that requires grad. */

@@ -25,14 +25,15 @@ export function enableGrad<R>(fn: () => Sync<R>): R {
 }
 
 function withGrad<R>(fn: () => Sync<R>, on: boolean, name: string): R {
-  const before = recording.enabled;
+  const before = { ...recording };
   recording.enabled = on;
+  recording.stopped = !on;
   try {
     const result = fn();
     refuseAsync(result, name);
     return result as R;
   } finally {
-    recording.enabled = before;
+    Object.assign(recording, before);
   }
 }
 

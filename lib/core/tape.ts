@@ -57,5 +57,8 @@ export function leafNode(leaf: Tensor): Node {
 
 export const NO_PARAMS: Params = Object.freeze({});
 
-/** Whether ops are recorded: false inside noGrad(). */
-export const recording = { enabled: true };
+/**
+ * Whether ops are recorded for backward: not inside noGrad(), nor in a backward that leaves no graph. `stopped`: for good, also where a
+ * transform traces; the gradient of a transformed function leaves that open to whoever differentiates the transform.
+ */
+export const recording = { enabled: true, stopped: false };

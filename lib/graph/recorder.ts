@@ -11,6 +11,8 @@ export interface Step {
   readonly plan: Plan;
   readonly inputs: readonly Operand[];
   readonly outputs: readonly Tensor[];
+  /** Which recomputation it is part of: steps of different eras are never merged. */
+  readonly era?: number;
 }
 
 /** Memory from outside: a tensor, or whatever is then the gradient of one. */
@@ -41,6 +43,8 @@ export class Recorder implements Tracer, Cells {
   readonly #restore: (() => void)[] = [];
   readonly #met = new Set<Tensor>();
   #standIns = 0;
+  #eras = 0;
+  #era: number | undefined;
 
   /** Runs `fn` on stand-ins. Nothing is computed; gradients that it set are left for the caller to read and undo. */
   record<R>(fn: () => R): R {
@@ -76,7 +80,8 @@ export class Recorder implements Tracer, Cells {
     for (const x of inputs) if (typeof x !== 'number') this.#note(x, false, plan);
     const outputs = outs ?? plan.layouts.map((layout) => abstract(layout));
     for (const y of outs ?? []) this.#note(y, true, plan);
-    this.steps.push({ plan, inputs: inputs.slice(), outputs });
+    const step = { plan, inputs: inputs.slice(), outputs };
+    this.steps.push(this.#era === undefined ? step : { ...step, era: this.#era });
     return outputs as Tensor[];
   }
 
@@ -128,5 +133,15 @@ export class Recorder implements Tracer, Cells {
 
   after(effect: () => void): void {
     this.effects.push(effect);
+  }
+
+  again<R>(fn: () => R): R {
+    const before = this.#era;
+    this.#era = ++this.#eras;
+    try {
+      return fn();
+    } finally {
+      this.#era = before;
+    }
   }
 }

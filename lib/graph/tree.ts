@@ -1,4 +1,4 @@
-/** Arguments and results of compiled functions: tensors in plain arrays and objects, beside numbers, strings, booleans and null. */
+/** Arguments and results of compiled and transformed functions: tensors in plain arrays and objects, beside numbers, strings, booleans and null. */
 import { ArgumentError, describe } from '../core/error.js';
 import { Tensor } from '../core/tensor.js';
 
@@ -14,12 +14,12 @@ export type Tree =
   | { [key: string]: Tree };
 
 /** Collects the tensors into `leaves`, in order, and answers a text that tells trees of different form apart. */
-export function flatten(tree: unknown, leaves: Tensor[], what: string): string {
+export function flatten(tree: unknown, leaves: Tensor[], what: string, op = 'compile'): string {
   if (tree instanceof Tensor) {
     leaves.push(tree);
     return `T${tree.layout.id}`;
   }
-  if (Array.isArray(tree)) return `[${tree.map((item) => flatten(item, leaves, what)).join()}]`;
+  if (Array.isArray(tree)) return `[${tree.map((item) => flatten(item, leaves, what, op)).join()}]`;
   switch (typeof tree) {
     case 'string':
       return JSON.stringify(tree);
@@ -35,14 +35,14 @@ export function flatten(tree: unknown, leaves: Tensor[], what: string): string {
       const proto = Object.getPrototypeOf(tree);
       if (proto !== Object.prototype && proto !== null) break;
       const entries = Object.entries(tree).map(
-        ([key, value]) => `${JSON.stringify(key)}:${flatten(value, leaves, what)}`,
+        ([key, value]) => `${JSON.stringify(key)}:${flatten(value, leaves, what, op)}`,
       );
       return `{${entries.join()}}`;
     }
   }
   throw new ArgumentError(
-    `${what} of a compiled function are tensors, numbers, strings, booleans and null in plain arrays and objects, got ${describe(tree)}`,
-    { op: 'compile' },
+    `${what} are tensors, numbers, strings, booleans and null in plain arrays and objects, got ${describe(tree)}`,
+    { op },
   );
 }
 

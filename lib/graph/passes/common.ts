@@ -27,6 +27,7 @@ export function mergeCommon(steps: readonly Step[], { lasts }: Context): Step[] 
     const pure = step.outputs.every(({ storage }) => writes.get(storage) === 1 && !lasts(storage));
     const key = [
       number(step.plan),
+      step.era ?? '',
       ...inputs.map((x) =>
         typeof x === 'number'
           ? `#${Object.is(x, -0) ? '-0' : x}`

@@ -110,7 +110,8 @@ function unfoldChannels(x: Tensor, size: number): Tensor {
 const foldFirst: Rule = (call) => {
   if (call.size === 0) return null;
   const { shape } = call.params;
-  const params = shape === undefined ? call.params : { ...call.params, shape: [shape[0] * call.size, ...shape.slice(1)] };
+  const params =
+    shape === undefined ? call.params : { ...call.params, shape: [shape[0] * call.size, ...shape.slice(1)] };
   return run(call, fullAll(call).map(fold), params).map((y) => unfold(y, call.size));
 };
 
@@ -120,7 +121,7 @@ const conv2d: Rule = (call) => {
   if (size === 0) return null;
   if (!batched[1]) {
     const first = bias !== undefined && !batched[2] ? [bias] : [];
-    const y = unfold(run(call, [fold(x!), w!, ...first])[0]!, size);
+    const y = batched[0] ? unfold(run(call, [fold(x!), w!, ...first])[0]!, size) : run(call, [x!, w!])[0]!;
     return [batched[2] ? add(y, reshape(bias!, [size, 1, -1, 1, 1])) : y];
   }
   // Filters of all examples side by side; on images of their own they are groups.
@@ -211,7 +212,9 @@ const indexSelect: Rule = (call) => {
   if (!batched[1]) return run(call, [x!, index!], { dim: dim + 1 });
   if (batched[0]) return [gather(x!, dim + 1, alongSlices(index!, x!, dim + 1))];
   const [y] = run(call, [x!, fold(index!)]);
-  return [movedim(reshape(y!, [...x!.shape.slice(0, dim), size, index!.shape[1]!, ...x!.shape.slice(dim + 1)]), dim, 0)];
+  return [
+    movedim(reshape(y!, [...x!.shape.slice(0, dim), size, index!.shape[1]!, ...x!.shape.slice(dim + 1)]), dim, 0),
+  ];
 };
 /** An index (B,K) into `dim`, repeated over the other dims of x. */
 function alongSlices(index: Tensor, x: Tensor, dim: number): Tensor {

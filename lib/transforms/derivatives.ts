@@ -40,9 +40,12 @@ function checkAlike(given: unknown, like: readonly Tensor[], what: string, op: s
     throw new ArgumentError(`${what} are ${like.length} tensors, got ${list.length}`, { op });
   list.forEach((x, i) => {
     if (!sameShape(x.shape, like[i]!.shape))
-      throw new ShapeError(`${what} have the shapes of what they belong to: ${show(like[i]!.shape)}, got ${show(x.shape)}`, {
-        op,
-      });
+      throw new ShapeError(
+        `${what} have the shapes of what they belong to: ${show(like[i]!.shape)}, got ${show(x.shape)}`,
+        {
+          op,
+        },
+      );
   });
   return list;
 }
@@ -159,7 +162,8 @@ export function jacobian<A extends unknown[], R extends Answer, const O extends 
 
 /** For each var, the gradients of all elements of y: (y.size, …). */
 function rowsOf(y: Tensor, vars: readonly Tensor[], nested: boolean, chunk: number | undefined): Tensor[] {
-  if (!isFloat(y.dtype)) throw new DTypeError(`only floats have derivatives, the value is ${y.dtype}`, { op: 'jacobian' });
+  if (!isFloat(y.dtype))
+    throw new DTypeError(`only floats have derivatives, the value is ${y.dtype}`, { op: 'jacobian' });
   const basis = reshape(eye(y.size, y.size, { dtype: y.dtype, device: y.device }), [y.size, ...y.shape]);
   const row = (u: Tensor) => pull([y], vars, [u], { createGraph: nested, retainGraph: true });
   const { enabled } = recording;

@@ -8,10 +8,10 @@ import { type Cells, compiling } from '../core/cells.js';
 import { lookup, type Operand } from '../core/define.js';
 import { TraceError } from '../core/error.js';
 import { type Layout, layoutOf } from '../core/layout.js';
-import { detach, unrecorded } from '../core/leaf.js';
+import { detach } from '../core/leaf.js';
 import type { Plan } from '../core/plan.js';
 import { NO_PARAMS, recording } from '../core/tape.js';
-import { abstract, alias, isAbstract, type Storage, swapScope, Tensor } from '../core/tensor.js';
+import { abstract, alias, isAbstract, type Storage, swapScope, type Tensor } from '../core/tensor.js';
 import { contiguous } from '../ops/elementwise.js';
 import { stack } from '../ops/free.js';
 import { expand, select, unsqueeze } from '../ops/view.js';
@@ -115,19 +115,24 @@ export class Level implements Tracer, Cells {
     const rule = ruleOf(plan);
     const results = rule && this.outside(() => rule(call));
     if (results) return outs ? this.#write(outs, into!, results) : this.#results(plan, inputs, results, true);
-    if (op.decompose) return this.#decomposed(plan, inputs, outs);
+    // The parts would be differentiated around this level by their own gradients: where the op has another, it stays whole.
+    if (op.decompose && (op.grad === undefined || !inputs.some((x) => typeof x !== 'number' && this.#recorded(x))))
+      return this.#decomposed(plan, inputs, outs);
     looped.add(op.name);
     const each = this.outside(() => this.#each(call));
     return outs ? this.#write(outs, into!, each) : this.#results(plan, inputs, each, true);
   }
 
+  /** Whether a trace around this level records what becomes of x. */
+  #recorded(x: Tensor): boolean {
+    const value = this.value(x);
+    return value.node !== null || (this.#tracer instanceof Level && this.#tracer.#recorded(value));
+  }
+
   alias(x: Tensor, detached: boolean): Tensor {
     const value = this.value(x);
     const y = isAbstract(x) && value !== x ? alias(x, x.layout, x.offset) : abstract(x.layout);
-    this.#values.set(
-      y,
-      this.outside(() => (detached ? detach(value) : unrecorded(value))),
-    );
+    this.#values.set(y, detached ? this.outside(() => detach(value)) : value);
     return y;
   }
 

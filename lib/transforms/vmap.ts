@@ -44,26 +44,36 @@ export function vmap<A extends unknown[], R>(fn: (...args: A) => R, options: Vma
     if (sizes.some((n) => n !== size))
       throw new ShapeError(`the mapped dims have different sizes: ${[...new Set(sizes)].join(' and ')}`, { op: name });
     const batch = (from: number, to: number) =>
-      run(fn, args, (i) => {
-        const x = leaves[i]!;
-        if (dims[i] === null) return { value: x, batched: false };
-        return { value: movedim(slice(x, dims[i]!, from, to), dims[i]!, 0), batched: true };
-      }, to - from, outDims);
+      run(
+        fn,
+        args,
+        (i) => {
+          const x = leaves[i]!;
+          if (dims[i] === null) return { value: x, batched: false };
+          return { value: movedim(slice(x, dims[i]!, from, to), dims[i]!, 0), batched: true };
+        },
+        to - from,
+        outDims,
+      );
     if (chunk === undefined || chunk >= size) return batch(0, size).result as R;
     const parts = Array.from({ length: Math.ceil(size / chunk) }, (_, i) =>
       batch(i * chunk, Math.min(size, (i + 1) * chunk)),
     );
     const joined = parts[0]!.leaves.map((first, i) => {
       const { dim } = first;
-      return dim === null ? first.value : cat(parts.map((part) => part.leaves[i]!.value), dim);
+      return dim === null
+        ? first.value
+        : cat(
+            parts.map((part) => part.leaves[i]!.value),
+            dim,
+          );
     });
     return rebuild(parts[0]!.result, joined.values()) as R;
   };
 }
 
 function sizeAt(x: Tensor, dim: number): number {
-  if (x.ndim === 0)
-    throw new ShapeError('a 0-d tensor has no dim to map over: give it null in inDims', { op: 'vmap' });
+  if (x.ndim === 0) throw new ShapeError('a 0-d tensor has no dim to map over: give it null in inDims', { op: 'vmap' });
   return x.shape[dim]!;
 }
 
@@ -114,9 +124,12 @@ function run(
     const batched = value.ndim > answered[i]!.ndim;
     if (dim === null) {
       if (!batched) return { value, dim };
-      throw new ArgumentError(`outDims has null for a result that differs from example to example, ${show(value.shape)}`, {
-        op: 'vmap',
-      });
+      throw new ArgumentError(
+        `outDims has null for a result that differs from example to example, ${show(value.shape)}`,
+        {
+          op: 'vmap',
+        },
+      );
     }
     const whole = batched ? value : expand(unsqueeze(value, 0), [size, ...value.shape]);
     const to = wrapDim(dim, whole, 'vmap');

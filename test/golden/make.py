@@ -5,6 +5,7 @@ training.safetensors    five steps of a small CNN from one set of weights, for e
 optimizers.json         trajectories of a quadratic, for each option of each optimizer
 schedules.json          learning rates, step by step
 init.json               statistics of the initialisation functions and of fresh layers
+transforms.json         torch.func: vjp, jvp, jacobians, hessians, per-example gradients of a small network (f64)
 """
 
 import json
@@ -345,8 +346,45 @@ def init():
     save_json("init.json", {"shape": [128, 64, 3, 3], "functions": functions, "fresh": fresh, "gains": gains})
 
 
+# ---- function transforms
+
+
+def transforms():
+    func = torch.func
+    w1, w2, b = (torch.randn(*shape, dtype=torch.float64) for shape in ([3, 4], [4, 2], [4]))
+    x, t = torch.randn(5, 3, dtype=torch.float64), torch.randn(3, dtype=torch.float64)
+    y = torch.tensor([0, 1, 1, 0, 1])
+    u = torch.randn(2, dtype=torch.float64)
+
+    def net(x):
+        return torch.softmax(torch.tanh(x @ w1 + b) @ w2, -1)
+
+    def loss(w1, x, y):
+        logits = torch.tanh(x @ w1 + b) @ w2
+        return nn.functional.cross_entropy(logits.unsqueeze(0), y.unsqueeze(0))
+
+    def energy(x):
+        return (x[1:] - x[:-1] ** 2).square().sum() * 100 + (1 - x[:-1]).square().sum()
+
+    example = x[0]
+    save_json(
+        "transforms.json",
+        {
+            **{name: value.tolist() for name, value in dict(w1=w1, w2=w2, b=b, x=x, y=y, t=t, u=u).items()},
+            "vjp": func.vjp(net, example)[1](u)[0].tolist(),
+            "jvp": func.jvp(net, (example,), (t,))[1].tolist(),
+            "jacobian": func.jacrev(net)(example).tolist(),
+            "jacobians": func.vmap(func.jacrev(net))(x).tolist(),
+            "hessian": func.hessian(energy)(example).tolist(),
+            "hessians": func.vmap(func.hessian(net))(x).tolist(),
+            "gradients": func.vmap(func.grad(loss), in_dims=(None, 0, 0))(w1, x, y).tolist(),
+            "hvp": func.jvp(func.grad(energy), (example,), (t,))[1].tolist(),
+        },
+    )
+
+
 if __name__ == "__main__":
-    for section in [layers, training, optimizers, schedules, init]:
+    for section in [layers, training, optimizers, schedules, init, transforms]:
         torch.manual_seed(0)
         section()
     print("\n".join(f"{p.name} {p.stat().st_size} bytes" for p in sorted(HERE.iterdir()) if p.suffix != ".py"))

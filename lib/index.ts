@@ -75,6 +75,7 @@ export * from './ops/read.js';
 export * from './ops/reduce.js';
 export { to } from './ops/to.js';
 export { hessian, type JacobianOptions, jacobian, jvp, vjp } from './transforms/derivatives.js';
+export { recompute } from './transforms/recompute.js';
 export { type BatchDims, type VmapOptions, vmap } from './transforms/vmap.js';
 export {
   chunk,

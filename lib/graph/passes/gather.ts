@@ -44,7 +44,7 @@ export function gather(
         );
         if (together === null) continue;
         const merged = groups.merge(one, other);
-        if (merged !== null) fused.set(merged, together);
+        if (merged !== null) fused.set(merged, step.era === undefined ? together : { ...together, era: step.era });
       }
     }
     for (const { storage } of step.outputs) {
@@ -56,6 +56,7 @@ export function gather(
 }
 
 function related(a: Step, b: Step): boolean {
+  if (a.era !== b.era) return false;
   const x = walked(a);
   const y = walked(b);
   return x.device === y.device && sameShape(x.shape, y.shape) && sameStrides(x, y);

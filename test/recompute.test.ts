@@ -50,7 +50,7 @@ const cnn = (wrap: boolean): Blocks =>
   );
 
 /** Five steps from one seed: losses and the whole state. */
-function train(wrap: boolean, compiled: boolean) {
+function train(wrap: boolean, compiled: boolean, options = {}) {
   manualSeed(7);
   const model = cnn(wrap);
   const optimizer = new Adam(model.parameters());
@@ -61,7 +61,7 @@ function train(wrap: boolean, compiled: boolean) {
     optimizer.step();
     return loss;
   };
-  const run = compiled ? compile(step) : step;
+  const run = compiled ? compile(step, options) : step;
   const losses = Array.from({ length: 5 }, () => run(randn([4, 1, 8, 8]), randint(0, 3, [4])).item());
   return { losses, state: Object.entries(model.stateDict()).map(([name, p]) => [name, p.toArray()]) };
 }
@@ -91,6 +91,11 @@ describe('recompute', () => {
     y.backward();
     expect(runs).toBe(4);
     expect(x.grad!.item()).toBe(gradients(x.exp().exp(), [x])[0]!.item());
+  });
+
+  test('trains bitwise as without in the least memory there is', () => {
+    expect(train(false, true, { memoryBudget: 0 })).toEqual(plain);
+    expect(train(true, true, { memoryBudget: 0 })).toEqual(plain);
   });
 
   test('several arguments and results, in any form; what does not depend on anything stays', () => {
@@ -198,5 +203,82 @@ describe('recompute', () => {
     let n = 0;
     const other = recompute((v: Tensor) => (n++ === 0 ? v.exp() : v.detach()));
     expect(() => other(x).sum().backward()).toThrow(/not do the same again/);
+  });
+});
+
+describe('memoryBudget', () => {
+  manualSeed(3);
+  const shape = [64, 64];
+  const weights = Array.from({ length: 6 }, () => randn(shape, { requiresGrad: true }));
+  /** Activations that backward wants again, each cheap to make from a matrix product that is kept for it. */
+  const step = (x: Tensor) => {
+    const y = weights.reduce((v, w) => {
+      const z = v.matmul(w).mul(0.1);
+      return dropout(relu(z.add(1)).mul(z.exp()), 0.25);
+    }, x);
+    return gradients(y.square().mean(), weights);
+  };
+  const x = randn([256, 64]);
+  const run = (memoryBudget?: number) => {
+    const compiled = compile(step, memoryBudget === undefined ? {} : { memoryBudget });
+    manualSeed(9);
+    const bits = [compiled(x), compiled(x)].map((list) => list.map((g) => g.toArray()));
+    return { bits, stats: compiled.stats() };
+  };
+  const free = run();
+
+  test.each([0.9, 0.8])('met at %d of what is free, with the same bits', (share) => {
+    const budget = share * free.stats.arenaBytes;
+    const { bits, stats } = run(budget);
+    expect(stats.arenaBytes).toBeLessThanOrEqual(budget);
+    expect(stats.overBudget).toBe(0);
+    expect(stats.kernels).toBeGreaterThan(free.stats.kernels);
+    expect(bits).toEqual(free.bits);
+  });
+
+  test('a budget that is large enough changes nothing', () => {
+    expect(run(free.stats.arenaBytes).stats).toEqual(free.stats);
+  });
+
+  test('what cannot be met gives the least there is, and says so', () => {
+    const { bits, stats } = run(1);
+    expect(stats.arenaBytes).toBeLessThanOrEqual(0.8 * free.stats.arenaBytes);
+    expect(stats.overBudget).toBe(stats.arenaBytes - 1);
+    expect(bits).toEqual(free.bits);
+    expect(() => compile(step, { memoryBudget: -1 })).toThrow(ArgumentError);
+  });
+
+  test.each([0.8, 0.6, 0.4, 0])(
+    'at %d: values that are read in several places, and programs of several results',
+    (share) => {
+      const mix = (v: Tensor) => {
+        const y = weights.reduce((z, w) => dropout(tanh(z.matmul(w)).mul(relu(z.add(1))), 0.1), v);
+        return gradients(y.square().mean(), weights);
+      };
+      const bits = (fn: typeof mix) => {
+        manualSeed(9);
+        return fn(x).map((g) => g.toArray());
+      };
+      const whole = compile(mix);
+      const want = bits(whole);
+      const held = compile(mix, { memoryBudget: share * whole.stats().arenaBytes });
+      expect(bits(held)).toEqual(want);
+      expect(held.stats().arenaBytes).toBeLessThan(0.85 * whole.stats().arenaBytes);
+    },
+  );
+
+  test('a value is not made again from memory that was written since', () => {
+    const w = ones([4096]);
+    const f = (v: Tensor) => {
+      const early = v.mul(w).exp();
+      const total = early.sum();
+      noGrad(() => w.add_(1));
+      const peak = Array.from({ length: 4 }, (_, i) => v.cumsum(0).add(i).cumsum(0));
+      return [total, peak.reduce((a, b) => a.mul(b)).add(early.cumsum(0))];
+    };
+    const v = randn([4096]);
+    const want = f(v).map((y) => y.toArray());
+    noGrad(() => w.fill_(1));
+    expect(compile(f, { memoryBudget: 1 })(v).map((y) => y.toArray())).toEqual(want);
   });
 });

@@ -34,11 +34,18 @@ export interface CompileStats {
   kernels: number;
   /** Memory for intermediate values of all programs. */
   arenaBytes: number;
+  /** By how much the largest program exceeds `memoryBudget`, in bytes: 0 when all fit, or there is none. */
+  overBudget: number;
 }
 
 export interface CompileOptions {
   /** Passes to leave out, by name: `{ dead: false }`. `false`: none at all, each kernel as eager runs it, bit for bit. */
   passes?: PassOptions;
+  /**
+   * Bytes that the intermediate values of a program may take: where they are more, some are computed again instead of kept, cheap ones
+   * first, to the same bits. A budget that cannot be met gives the least that can be reached; stats() says so.
+   */
+  memoryBudget?: number;
 }
 
 /** A compiled function: called like the one it was made of. */
@@ -78,7 +85,9 @@ export function compile<A extends readonly unknown[], R>(
   options: CompileOptions = {},
 ): Compiled<A, R> {
   if (typeof fn !== 'function') throw new ArgumentError(`compiles a function, got ${describe(fn)}`, { op: 'compile' });
-  const { passes = {} } = options;
+  const { passes = {}, memoryBudget } = options;
+  if (memoryBudget !== undefined && !(memoryBudget >= 0))
+    throw new ArgumentError(`memoryBudget is a number of bytes, got ${describe(memoryBudget)}`, { op: 'compile' });
   const unknown = passes === false ? [] : Object.keys(passes).filter((name) => !passNames.includes(name as never));
   if (unknown.length > 0) {
     throw new ArgumentError(`passes are ${passNames.join(', ')}, got ${unknown.join(', ')}`, { op: 'compile' });
@@ -106,7 +115,9 @@ export function compile<A extends readonly unknown[], R>(
     programs.set(key, known);
     let program = known.find((one) => one.holds());
     if (program === undefined) {
-      program = new Program(recordFunction((given) => fn(...(given as unknown as A)), args, inputs, passes));
+      program = new Program(
+        recordFunction((given) => fn(...(given as unknown as A)), args, inputs, passes, memoryBudget),
+      );
       program.bind();
       traces++;
       known.unshift(program);
@@ -139,6 +150,10 @@ export function compile<A extends readonly unknown[], R>(
       recorded: all().reduce((n, { recorded }) => n + recorded, 0),
       kernels: all().reduce((n, { steps }) => n + steps.length, 0),
       arenaBytes: all().reduce((n, { arenaBytes }) => n + arenaBytes, 0),
+      overBudget: all().reduce(
+        (most, { arenaBytes }) => Math.max(most, arenaBytes - (memoryBudget ?? Number.POSITIVE_INFINITY)),
+        0,
+      ),
     }),
     explain: (): string =>
       all()

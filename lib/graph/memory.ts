@@ -41,7 +41,8 @@ export function reuseInPlace(steps: readonly Step[], lives: Map<Storage, Life>):
     const tensors = inputs.filter((x) => typeof x !== 'number') as Tensor[];
     for (const y of outputs) {
       const own = lives.get(y.storage);
-      if (own === undefined || own.from !== i || y.offset !== 0) continue;
+      // A result that nobody reads takes no place: two would take the same.
+      if (own === undefined || own.from !== i || own.to === i || y.offset !== 0) continue;
       const k = tensors.findIndex((x, j) => {
         const life = lives.get(x.storage);
         if (life === undefined || life.to !== i || life.from === i || life.bytes !== own.bytes) return false;
@@ -80,4 +81,18 @@ export function place(lives: readonly Life[]): { offsets: number[]; bytes: numbe
     bytes = Math.max(bytes, start + size);
   }
   return { offsets, bytes };
+}
+
+/** Where each value lies that nothing from outside holds, and how large the arena is. */
+export function arenaOf(
+  steps: readonly Step[],
+  outside: ReadonlySet<Storage>,
+  inPlace: boolean,
+): { offsets: Map<Storage, number>; bytes: number } {
+  const lives = livesOf(steps, outside);
+  if (inPlace) reuseInPlace(steps, lives);
+  const distinct = [...new Set(lives.values())];
+  const { offsets, bytes } = place(distinct);
+  const offsetOf = new Map(distinct.map((life, i) => [life, offsets[i]!]));
+  return { offsets: new Map([...lives].map(([storage, life]) => [storage, offsetOf.get(life)!])), bytes };
 }

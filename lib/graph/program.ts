@@ -8,7 +8,7 @@ import { checkUsable, closeGroup, freeStorage, intoScope, Storage, statusError, 
 import { runs, watchProgram } from '../core/watch.js';
 import { native } from '../native.js';
 import { listen, settled } from './jobs.js';
-import { bytesOf, livesOf, place, reuseInPlace } from './memory.js';
+import { arenaOf, bytesOf } from './memory.js';
 import type { Recorder, State, Step } from './recorder.js';
 import type { Recording } from './recording.js';
 import { rebuild } from './tree.js';
@@ -27,12 +27,8 @@ const dropped = new FinalizationRegistry((id: number) => native.dropProgram(id))
 
 /** Gives every storage that has no home yet a place in the arena; answers the arena's bytes. */
 function placeRest(steps: readonly Step[], homes: Map<Storage, Home>, inPlace: boolean): number {
-  const lives = livesOf(steps, new Set(homes.keys()));
-  if (inPlace) reuseInPlace(steps, lives);
-  const distinct = [...new Set(lives.values())];
-  const { offsets, bytes } = place(distinct);
-  const offsetOf = new Map(distinct.map((life, i) => [life, offsets[i]!]));
-  for (const [storage, life] of lives) homes.set(storage, { buffer: 0, offset: offsetOf.get(life)! });
+  const { offsets, bytes } = arenaOf(steps, new Set(homes.keys()), inPlace);
+  for (const [storage, offset] of offsets) homes.set(storage, { buffer: 0, offset });
   return bytes;
 }
 

@@ -13,6 +13,7 @@ import {
   type Tensor,
 } from '../core/tensor.js';
 import { applyPasses, type PassOptions, switchedOn } from './passes/index.js';
+import { rematerialize } from './passes/rematerialize.js';
 import { Recorder, type State, type Step } from './recorder.js';
 import { flatten, rebuild } from './tree.js';
 
@@ -37,6 +38,7 @@ export function recordFunction(
   args: readonly unknown[],
   leaves: readonly Tensor[],
   passes: PassOptions,
+  memoryBudget = Number.POSITIVE_INFINITY,
 ): Recording {
   const recorder = new Recorder();
   const inputs = leaves.map((x) => abstract(x.layout));
@@ -95,12 +97,16 @@ export function recordFunction(
     lasts: (storage: Storage) => lasts.has(storage),
     bind: (storage: Storage, state: State) => states.set(storage, state),
   };
-  const steps = applyPasses(recorder.steps, context, passes);
+  const inPlace = switchedOn('inPlace', passes);
+  const passed = applyPasses(recorder.steps, context, passes);
+  const outside = new Set([...lasts, ...states.keys()]);
+  const steps =
+    memoryBudget < Number.POSITIVE_INFINITY ? rematerialize(passed, outside, inPlace, memoryBudget) : passed;
   return {
     recorder,
     recorded: recorder.steps.length,
     steps,
-    inPlace: switchedOn('inPlace', passes),
+    inPlace,
     inputs,
     states,
     form,

@@ -106,7 +106,7 @@ export class Level implements Tracer, Cells {
     const values = inputs.map((x) => (typeof x === 'number' ? x : this.value(x)));
     const batched = inputs.map((x, i) => typeof x !== 'number' && (values[i] as Tensor).ndim > x.ndim);
     const differ = batched.includes(true) || drawsNumbers(op);
-    const into = outs && outs.map((out) => this.#target(out, differ, plan));
+    const into = outs === null ? null : outs.map((out) => this.#target(out, differ, plan));
     const call: Call = { op, plan, params, inputs: values, batched, size: this.size, into };
     if (!differ && (into === null || into.every((value, i) => value.ndim === outs![i]!.ndim))) {
       const results = this.outside(() => (into ? applyInto(op, values, params, into) : run(call, values)));

@@ -153,11 +153,7 @@ function layoutOfSource(node: Node, index: number): Layout {
 }
 
 /** Runs the function again, recorded, and backward through that record, up to the sources. */
-function differentiate(
-  again: () => Tensor[],
-  sources: readonly Source[],
-  g: readonly Tensor[],
-): (Tensor | null)[] {
+function differentiate(again: () => Tensor[], sources: readonly Source[], g: readonly Tensor[]): (Tensor | null)[] {
   const createGraph = recording.enabled;
   const start = nextSeq();
   recording.enabled = true;
@@ -214,7 +210,10 @@ function cutAt(outputs: readonly Tensor[], start: number) {
       });
     });
   }
-  return { standsFor, edges: () => undo.forEach((put) => put()) };
+  const edges = (): void => {
+    for (const put of undo) put();
+  };
+  return { standsFor, edges };
 }
 
 /** Runs `fn` with what it reads besides its arguments told to `cells`. */

@@ -242,7 +242,7 @@ describe('errors', () => {
     const gone = ones([2]);
     gone.dispose();
     await expect(f.async(gone)).rejects.toThrow('disposed');
-    await expect(f.async(new Date() as never)).rejects.toThrow('arguments of a compiled function');
+    await expect(f.async(new Date() as never)).rejects.toThrow('[compile] arguments are tensors');
     await expect(compile((x: Tensor) => x.item()).async(ones([1]))).rejects.toThrow(TraceError);
     expect((await f.async(ones([1]))).item()).toBe(2);
   });

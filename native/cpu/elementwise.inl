@@ -140,7 +140,8 @@ bool run_tiles(const Program& p, const Args& args, int64_t begin, int64_t end) {
       const Instruction& in = p.instr[k];
       in.loop(b.n, reg[in.out].p, reg[in.arg[0]], reg[in.arg[1]], reg[in.arg[2]], in.far);
     }
-    for (int32_t i = 0; i < p.nout; ++i)
+    // Sums, which come last, may be of an operand that is then written over.
+    for (int32_t i = p.nout - 1; i >= 0; --i)
       if (!in_place[i])
         store(p.out[i], static_cast<char*>(args.out[i]) + offset(p, p.out[i], at), reg[p.out[i].reg].p, b, raw);
   }

@@ -246,12 +246,11 @@ void place_registers(Program& p, int32_t* last, int32_t* free_slots) {
   }
   for (int32_t i = 0; i < p.nin; ++i)
     if (p.in[i].keep) last[p.in[i].reg] = never;
+  for (int32_t i = 0; i < p.nout; ++i)
+    if (p.out[i].mode == kSummed) last[p.out[i].reg] = never;  // read after the last instruction
   for (int32_t i = 0; i < p.nout; ++i) {
     Port& out = p.out[i];
-    if (out.mode == kSummed) {
-      last[out.reg] = never;
-      continue;
-    }
+    if (out.mode == kSummed) continue;
     int32_t born = 0;
     while (p.instr[born].out != out.reg) ++born;
     // Written where it lies unless an input that lies under it is read later: then through a slot.

@@ -51,7 +51,6 @@ export function join(members: readonly Step[], leaves: (storage: Storage) => boo
   const numbers: { value: number; register: Register }[] = [];
   const values = new Map<Storage, { register: Register; y: Tensor }>();
   const added: { register: Register; y: Tensor; divisor: number }[] = [];
-  const stores = members.some(({ plan }) => !isSum(plan));
 
   const load = (x: Tensor, layout: Layout, compute: number): Register | null => {
     // A sum is there only after the last tile.
@@ -86,12 +85,8 @@ export function join(members: readonly Step[], leaves: (storage: Storage) => boo
       const y = outputs[0]!;
       const value = load(x, x.layout, computeId(x.dtype));
       if (value === null) return null;
-      let register = program.as(value, computeId(y.dtype));
+      const register = program.as(value, computeId(y.dtype));
       const square = plan.op.name === 'sumSquares';
-      // A tile is added to sums after results are stored, perhaps over the very operand. An instruction keeps it: times 1, for
-      // plain copies are left out.
-      if (!square && stores && tensors.some((t) => t.register === register))
-        register = program.emit(opRow('mul')!.id, register.compute, [register, program.constant(1, register.compute)]);
       added.push({
         register: square ? program.emit(opRow('mul')!.id, register.compute, [register, register]) : register,
         y,

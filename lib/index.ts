@@ -32,6 +32,7 @@ export { enableGrad, isGradEnabled, noGrad, scope } from './core/scope.js';
 export { pin as keep, Tensor } from './core/tensor.js';
 export * from './ops/at.js';
 export * from './ops/conv.js';
+export * from './ops/dynamic.js';
 export * from './ops/elementwise.js';
 export {
   arange,

@@ -12,6 +12,7 @@ import { detach, isLeaf, registerHook, requiresGrad_ } from './core/leaf.js';
 import { Tensor } from './core/tensor.js';
 import * as at from './ops/at.js';
 import * as conv from './ops/conv.js';
+import * as dynamic from './ops/dynamic.js';
 import * as elementwise from './ops/elementwise.js';
 import * as index from './ops/index.js';
 import * as matmul from './ops/matmul.js';
@@ -38,6 +39,7 @@ declare module './core/tensor.js' {
     extends Attach<typeof elementwise>,
       Attach<typeof view>,
       Attach<typeof index>,
+      Attach<typeof dynamic>,
       Attach<typeof conv>,
       Attach<typeof norm>,
       Attach<typeof matmul>,
@@ -59,6 +61,7 @@ const methods = {
   ...elementwise,
   ...view,
   ...index,
+  ...dynamic,
   ...conv,
   ...norm,
   ...matmul,

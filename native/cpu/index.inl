@@ -1,4 +1,5 @@
-// Moving elements by index: gather, scatter, scatterAdd, indexSelect, indexAdd; and cat, nonzero.
+// Moving elements by index: gather, scatter, scatterAdd, indexSelect, indexAdd; cat, nonzero; dynamic.h.
+#include "dynamic.h"
 #include "moves.h"
 
 namespace brasa::cpu::BRASA_ISA {
@@ -6,16 +7,6 @@ namespace {
 
 constexpr int64_t kShortRow = 16;  // rows shorter than this are walked the other way
 constexpr int64_t kGroups = 32;    // of rows, each added to by one thread
-
-template <class S>
-S* new_state(CpuPlan& plan) {
-  plan.state = plan_alloc(plan, sizeof(S));
-  return static_cast<S*>(plan.state);
-}
-template <class S>
-const S& state_of(const CpuPlan& plan) {
-  return *static_cast<const S*>(plan.state);
-}
 
 // ---- gather: out[.., i, ..] = x[.., index[.., i, ..], ..]
 
@@ -506,6 +497,8 @@ void register_index() {
   register_kernel("indexAdd", make_index_add, "indexAdd");
   register_kernel("cat", make_cat, "cat");
   register_kernel("nonzero", make_nonzero, "nonzero");
+  register_kernel("dynamicSlice", make_dynamic_slice, "dynamicSlice");
+  register_kernel("dynamicUpdateSlice", make_dynamic_update, "dynamicUpdateSlice");
 }
 
 }  // namespace brasa::cpu::BRASA_ISA

@@ -10,6 +10,16 @@ namespace {
 constexpr int64_t kStage = 1024;    // offsets staged at once: 8 KB
 constexpr int64_t kWork = 1 << 15;  // elements of a parallel chunk
 
+template <class S>
+S* new_state(CpuPlan& plan) {
+  plan.state = plan_alloc(plan, sizeof(S));
+  return static_cast<S*>(plan.state);
+}
+template <class S>
+const S& state_of(const CpuPlan& plan) {
+  return *static_cast<const S*>(plan.state);
+}
+
 // ---- staging
 
 template <class I>

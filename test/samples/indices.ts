@@ -9,6 +9,10 @@ const every: DType[] = [...numbers, 'bool'];
 
 const wrap = (i: number, n: number) => (i < 0 ? i + n : i);
 
+/** Where a window begins along dim d. */
+const clamped = (starts: Nd, d: number, x: Nd, sizes: readonly number[]) =>
+  Math.min(Math.max(starts.data[d]!, 0), x.shape[d]! - sizes[d]!);
+
 export const indices: Sample[] = [
   {
     name: 'gather',
@@ -34,6 +38,59 @@ export const indices: Sample[] = [
       make: (make) => [make.real([1024, 1024]), make.index([1024, 1024], 0, 1024)],
       torch: 'torch.gather(x0, 1, x1)',
     },
+  },
+  {
+    name: 'dynamicSlice',
+    call: (x: Tensor, starts: Tensor) => b.dynamicSlice(x, starts, [2, 3]),
+    cases: (make) => [
+      [make.real([4, 7]), make.index([2], -3, 9)],
+      [make.real([2, 3]), make.index([2], -3, 9)],
+      [make.real([5, 40]), make.index([2], 0, 3)],
+    ],
+    reference: (x: Nd, starts: Nd) => nd([2, 3], (at) => get(x, at.map((i, d) => i + clamped(starts, d, x, [2, 3])))),
+    dtypes: every,
+    fixed: [1],
+    grad: [0],
+    errors: [
+      [() => b.dynamicSlice(b.zeros([2, 3]), [0, 0], [2, 4]), 'ShapeError', /window \(2,4\) does not fit into \(2,3\)/],
+      [() => b.dynamicSlice(b.zeros([2, 3]), [0], [2, 3]), 'ShapeError', /2 starts are needed/],
+      [() => b.dynamicSlice(b.zeros([2, 3]), b.zeros([2]), [2, 3]), 'DTypeError', /starts are integers, got f32/],
+      [() => b.dynamicSlice(b.zeros([2]), [0.5], [1]), 'ArgumentError', /whole number or a 0-d tensor/],
+    ],
+  },
+  {
+    name: 'dynamicSlice by dim',
+    call: (x: Tensor, start: Tensor) => b.dynamicSlice(x, [start, 1], [2, 3]),
+    cases: (make) => [[make.real([4, 7]), make.index([], -3, 9)]],
+    reference: (x: Nd, start: Nd) =>
+      nd([2, 3], ([i, j]) => get(x, [i! + Math.min(Math.max(start.data[0]!, 0), 2), j! + 1])),
+    fixed: [1],
+    grad: [0],
+  },
+  {
+    name: 'dynamicUpdateSlice',
+    call: (x: Tensor, update: Tensor, starts: Tensor) => b.dynamicUpdateSlice(x, update, starts),
+    cases: (make) => [
+      [make.real([4, 7]), make.real([2, 3]), make.index([2], -3, 9)],
+      [make.real([3, 5]), make.real([3, 5]), make.index([2], -3, 9)],
+      [make.real([6]), make.real([0]), make.index([1], -3, 9)],
+    ],
+    reference: (x: Nd, update: Nd, starts: Nd) => {
+      const y = { shape: x.shape, data: x.data.slice() };
+      nd(update.shape, (at, flat) => {
+        const place = at.reduce((n, i, d) => n * x.shape[d]! + i + clamped(starts, d, x, update.shape), 0);
+        y.data[place] = update.data[flat]!;
+        return 0;
+      });
+      return y;
+    },
+    dtypes: every,
+    fixed: [2],
+    grad: [0, 1],
+    errors: [
+      [() => b.dynamicUpdateSlice(b.zeros([2]), b.zeros([3]), [0]), 'ShapeError', /update \(3\) does not fit/],
+      [() => b.dynamicUpdateSlice(b.zeros([2]), b.zeros([1], { dtype: 'f64' }), [0]), 'DTypeError', /update is f64/],
+    ],
   },
   {
     name: 'scatterAdd',

@@ -82,6 +82,30 @@ void check_nonzero(Checker& check, int32_t dtype) {
   check.expect("nonzero", {x}, {y});
 }
 
+// ---- windows; starts far outside are clamped
+
+void check_window(Checker& check, const Shape& shape, const Shape& sizes, int32_t dtype, int32_t index_type) {
+  Tensor x = draw(shape, dtype), update = draw(sizes, dtype);
+  Tensor starts = draw_whole({3}, index_type, index_type == k_u8 ? 0 : -4, 9);
+  int64_t at[3];
+  Numbers kinds = {0, 1, 0}, scalars;
+  for (int d = 0; d < 3; ++d) {
+    at[d] = std::max<int64_t>(0, std::min<int64_t>(static_cast<int64_t>(starts[d]), shape[d] - sizes[d]));
+    if (kinds[d] == 1) scalars.push_back(starts[d]);
+  }
+  Tensor part(sizes, dtype), whole = x;
+  each<3>({sizes[0], sizes[1], sizes[2]}, [&](auto i) {
+    part(i[0], i[1], i[2]) = x(at[0] + i[0], at[1] + i[1], at[2] + i[2]);
+    whole(at[0] + i[0], at[1] + i[1], at[2] + i[2]) = update(i[0], i[1], i[2]);
+  });
+  Tensor first({}, index_type), last({}, index_type);
+  first[0] = starts[0], last[0] = starts[2];
+  check.expect("dynamicSlice", {x, starts}, {part});
+  check.expect("dynamicSlice", {x, first, last}, {part}, kinds, scalars);
+  check.expect("dynamicUpdateSlice", {x, update, starts}, {whole});
+  check.expect("dynamicUpdateSlice", {x, update, first, last}, {whole}, kinds, scalars);
+}
+
 // ---- sort, topk
 
 void check_sort(Checker& check, const Shape& shape, int dim, int32_t dtype, bool descending) {
@@ -131,6 +155,8 @@ void check_indices(Checker& check) {
     check_cat(check, 1, 37, dtype);
     check_cat(check, 5, 3, dtype);
     check_nonzero(check, dtype);
+    check_window(check, {6, 9, 41}, {2, 9, 7}, dtype, index_types[turn % 3]);
+    check_window(check, {3, 50, 64}, {3, 20, 64}, dtype, k_i32);
     for (bool descending : {false, true}) {
       check_sort(check, {4, 50, 3}, 1, dtype, descending);
       check_sort(check, {3, 7}, 1, dtype, descending);

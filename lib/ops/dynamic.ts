@@ -84,10 +84,7 @@ const updateKernel: (x: Tensor, update: Tensor, starts: readonly Operand[]) => T
     let inside: Tensor | null = null;
     x.shape.forEach((n, d) => {
       const size = update.shape[d]!;
-      const place = sub(
-        arange(n, undefined, { dtype: 'i64', device: x.device }),
-        startAt(starts, d, n - size),
-      );
+      const place = sub(arange(n, undefined, { dtype: 'i64', device: x.device }), startAt(starts, d, n - size));
       const within = logicalAnd(ge(place, 0), le(place, size - 1));
       const mask = reshape(
         within,

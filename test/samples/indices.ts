@@ -47,7 +47,13 @@ export const indices: Sample[] = [
       [make.real([2, 3]), make.index([2], -3, 9)],
       [make.real([5, 40]), make.index([2], 0, 3)],
     ],
-    reference: (x: Nd, starts: Nd) => nd([2, 3], (at) => get(x, at.map((i, d) => i + clamped(starts, d, x, [2, 3])))),
+    reference: (x: Nd, starts: Nd) =>
+      nd([2, 3], (at) =>
+        get(
+          x,
+          at.map((i, d) => i + clamped(starts, d, x, [2, 3])),
+        ),
+      ),
     dtypes: every,
     fixed: [1],
     grad: [0],

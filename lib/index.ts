@@ -6,6 +6,8 @@ import { sealRegistry } from './core/define.js';
 
 export { type BackwardOptions, backward, gradients } from './autograd/backward.js';
 export { type Compiled, type CompileOptions, type CompileStats, compile } from './graph/compile.js';
+export { cond } from './graph/control/cond.js';
+export { type ScanOptions, scan, type WhileOptions, whileLoop } from './graph/control/scan.js';
 export { type GradcheckOptions, gradcheck } from './autograd/check.js';
 export { type GradOptions, grad, valueAndGrad } from './autograd/functions.js';
 export { type InputGrad, type Operand, type OpRule, op, opMany } from './core/define.js';

@@ -144,7 +144,7 @@ napi_value program(napi_env env, napi_callback_info info) {
 Times times_for(const Arguments& args, const Program& p) {
   size_t bytes = 0;
   double* at = args.count > 1 ? reinterpret_cast<double*>(args.bytes(1, &bytes)) : nullptr;
-  return Times(bytes / sizeof(double) > p.steps.size() ? at : nullptr);
+  return Times(bytes / sizeof(double) > p.code.list.size() ? at : nullptr);
 }
 
 // What runProgram and submitProgram begin and end with; `run` leaves new blocks for the outputs in the binding that it
@@ -176,9 +176,9 @@ void report(Env& e, Status status, int32_t failed, const int64_t* fault) {
   for (int i = 0; i < 4 && status != kOk; ++i) e.numbers[kFault + i] = static_cast<double>(fault[i]);
 }
 
-// runProgram(storages, times?: Float64Array, a number a step and one more): words[0] the program, words[8..] slots of
-// what is bound, numbers[48..] their offsets; the outputs live as long as the storages, and their slots follow in
-// words. words[1] is the status; when a step failed, words[2] says which, or is -1. Waits for what was submitted
+// runProgram(storages, times?: Float64Array, a number an instruction and one more): words[0] the program, words[8..]
+// slots of what is bound, numbers[48..] their offsets; the outputs live as long as the storages, and their slots follow
+// in words. words[1] is the status; when a step failed, words[2] says which, or is -1. Waits for what was submitted
 // before.
 napi_value run_program(napi_env env, napi_callback_info info) {
   return call_program(env, info, [](Arguments& args, Program& p) -> Binding* {

@@ -1,5 +1,6 @@
 // The plans of one environment, by number, and how JavaScript describes a call: as one list of numbers.
 #pragma once
+#include <utility>
 #include <vector>
 
 #include "device.h"
@@ -10,12 +11,19 @@ namespace brasa {
 constexpr int kMaxOperands = 4088, kMaxScalars = 64;
 constexpr int kMaxOutAlone = 6, kMaxScalarsAlone = 32;
 
+// How far an operand reaches from its offset.
+struct Reach {
+  int64_t elements = 0;
+  int32_t item = 1;  // bytes
+};
+
 struct PlanEntry {
   Plan* plan = nullptr;
   int32_t device = 0;
   int32_t nin = 0, nout = 0, nscalars = 0;
   int32_t holders = 0;  // whoever made it, and programs
   int64_t out_bytes[kMaxOutAlone] = {};
+  std::vector<Reach> reach;  // of the operands, inputs first
 };
 
 // A call as it is described:
@@ -61,6 +69,15 @@ class Plans {
     }
   }
 
+  static Reach reach_of(const Layout& layout) {
+    int64_t last = 0;
+    for (int d = 0; d < layout.ndim; ++d) {
+      if (layout.shape[d] == 0) return {0, item_bytes(layout.dtype)};
+      last += (layout.shape[d] - 1) * layout.strides[d];
+    }
+    return {last + 1, item_bytes(layout.dtype)};
+  }
+
   const PlanEntry* find(int32_t id) const {
     return id >= 0 && id < static_cast<int32_t>(entries_.size()) && entries_[id].plan ? &entries_[id] : nullptr;
   }
@@ -78,15 +95,17 @@ class Plans {
       if (bytes < 0) return -kOutOfMemory;
       if (i < kMaxOutAlone) entry.out_bytes[i] = bytes;
     }
+    for (int i = 0; i < call.nin; ++i) entry.reach.push_back(reach_of(call.in[i]));
+    for (int i = 0; i < call.nout; ++i) entry.reach.push_back(reach_of(call.out[i]));
     const Status status = device(on)->backend.plan(&call, &entry.plan);
     if (status != kOk) return -status;
     if (free_.empty()) {
-      entries_.push_back(entry);
+      entries_.push_back(std::move(entry));
       return static_cast<int32_t>(entries_.size()) - 1;
     }
     const int32_t id = free_.back();
     free_.pop_back();
-    entries_[id] = entry;
+    entries_[id] = std::move(entry);
     return id;
   }
 
@@ -95,7 +114,7 @@ class Plans {
   void drop(int32_t id) {
     if (!find(id) || --entries_[id].holders > 0) return;
     device(entries_[id].device)->backend.drop(entries_[id].plan);
-    entries_[id].plan = nullptr;
+    entries_[id] = PlanEntry{};
     free_.push_back(id);
   }
 

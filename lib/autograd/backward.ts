@@ -31,16 +31,28 @@ export interface Transformed {
   transformed?: boolean;
 }
 
+/** Part of a graph: it ends at records older than `floor`, which collect gradients as leaves do and are otherwise left alone. */
+export interface Part {
+  floor?: number;
+}
+
 /** Runs backward from `roots` with gradients `seeds`; `sink` gets what reaches each record and answers whether it keeps it. */
 export function runBackward(
-  roots: readonly Tensor[],
+  roots: readonly Pick<Tensor, 'node' | 'index'>[],
   seeds: readonly Tensor[],
-  options: BackwardOptions & Transformed,
+  options: BackwardOptions & Transformed & Part,
   sink: (node: Node, index: number, grad: Tensor) => boolean,
 ): void {
   const createGraph = options.createGraph ?? false;
   const retain = options.retainGraph ?? createGraph;
-  const order = reachable(roots.map((root) => root.node!));
+  const floor = options.floor ?? Number.NEGATIVE_INFINITY;
+  const order = reachable(
+    roots.map((root) => root.node!),
+    floor,
+  );
+  // What they wait for of their own graph's backward, which may be running.
+  const outside = order.filter((node) => node.seq < floor).map((node) => [node, node.pending] as const);
+  for (const [node] of outside) node.pending = null;
   const before = { ...recording };
   recording.enabled = createGraph;
   recording.stopped ||= !createGraph && !options.transformed;
@@ -54,25 +66,28 @@ export function runBackward(
       node.pending = null;
       for (let i = 0; i < pending.length; i++) {
         if (pending[i] == null) continue;
-        for (const hook of node.hooks?.[i] ?? []) pending[i] = seen(hook(seen(pending[i]!)) ?? pending[i]!);
+        if (node.seq >= floor)
+          for (const hook of node.hooks?.[i] ?? []) pending[i] = seen(hook(seen(pending[i]!)) ?? pending[i]!);
         if (sink(node, i, pending[i]!)) hold(pending[i]!);
       }
-      if (node.op !== null) step(node, pending, mark);
+      if (node.op !== null && node.seq >= floor) step(node, pending, mark);
       for (const grad of pending) if (grad != null) drop(grad, mark);
-      if (node.op !== null && !retain) release(node);
+      if (node.op !== null && !retain && node.seq >= floor) release(node);
     }
   } finally {
     Object.assign(recording, before);
     for (const node of order) node.pending = null;
+    for (const [node, pending] of outside) node.pending = pending;
   }
 }
 
-/** Every record behind `from`, latest first. */
-function reachable(from: readonly Node[]): Node[] {
+/** Every record behind `from`, latest first; nothing behind those older than `floor`. */
+export function reachable(from: readonly Node[], floor: number): Node[] {
   const seen = new Set<Node>(from);
   const order = [...seen];
   for (let i = 0; i < order.length; i++) {
-    const { edges } = order[i]!;
+    const { edges, seq } = order[i]!;
+    if (seq < floor) continue;
     for (let j = 0; j < edges.length; j++) {
       const next = edges[j]!;
       if (next !== null && !seen.has(next)) {

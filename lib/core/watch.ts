@@ -47,11 +47,17 @@ function describePlan(plan: Plan): { name: string; call: string } {
 
 /**
  * The kernels of a program: when it began, then when each ended, in microseconds from `start` (ms). What runs beside JavaScript has a
- * row of its own.
+ * row of its own. Null is control flow; what is in a loop is shown once: the first kernel is as long as all earlier iterations.
  */
-export function watchProgram(plans: readonly Plan[], start: number, times: Float64Array, beside: boolean): void {
+export function watchProgram(
+  plans: readonly (Plan | null)[],
+  start: number,
+  times: Float64Array,
+  beside: boolean,
+): void {
   const row = beside ? BESIDE + threadId : threadId;
   plans.forEach((plan, i) => {
+    if (plan === null) return;
     watchCall(describePlan(plan), start + times[i]! / 1000, start + times[i + 1]! / 1000, row);
   });
 }

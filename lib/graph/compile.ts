@@ -148,7 +148,7 @@ export function compile<A extends readonly unknown[], R>(
       programs: all().length,
       traces,
       recorded: all().reduce((n, { recorded }) => n + recorded, 0),
-      kernels: all().reduce((n, { steps }) => n + steps.length, 0),
+      kernels: all().reduce((n, { kernels }) => n + kernels, 0),
       arenaBytes: all().reduce((n, { arenaBytes }) => n + arenaBytes, 0),
       overBudget: all().reduce(
         (most, { arenaBytes }) => Math.max(most, arenaBytes - (memoryBudget ?? Number.POSITIVE_INFINITY)),

@@ -13,7 +13,7 @@ export const bytesOf = (layout: Layout): number => layout.size * dtypeInfo(layou
 export interface Life {
   readonly bytes: number;
   /** First and last step that touch it. */
-  readonly from: number;
+  from: number;
   to: number;
 }
 
@@ -35,9 +35,15 @@ export function livesOf(steps: readonly Step[], outside: ReadonlySet<Storage>): 
 }
 
 /** An elementwise result lies over an operand of its layout that nobody needs any more: they become one life. */
-export function reuseInPlace(steps: readonly Step[], lives: Map<Storage, Life>): void {
-  steps.forEach(({ plan, inputs, outputs }, i) => {
-    if (!walksOnce(plan)) return;
+export function reuseInPlace(
+  steps: readonly (Step | null)[],
+  lives: Map<Storage, Life>,
+  /** The storage that another is part of. */
+  wholeOf: (storage: Storage) => Storage = (storage) => storage,
+): void {
+  steps.forEach((step, i) => {
+    if (step === null || !walksOnce(step.plan)) return;
+    const { plan, inputs, outputs } = step;
     const tensors = inputs.filter((x) => typeof x !== 'number') as Tensor[];
     for (const y of outputs) {
       const own = lives.get(y.storage);
@@ -49,7 +55,7 @@ export function reuseInPlace(steps: readonly Step[], lives: Map<Storage, Life>):
         return x.offset === 0 && x.dtype === y.dtype && plan.call!.inputs[j] === y.layout;
       });
       // Read in two ways, the second would see what was written.
-      if (k < 0 || tensors.some((x, j) => j !== k && x.storage === tensors[k]!.storage)) continue;
+      if (k < 0 || tensors.some((x, j) => j !== k && wholeOf(x.storage) === tensors[k]!.storage)) continue;
       const life = lives.get(tensors[k]!.storage)!;
       life.to = own.to;
       lives.set(y.storage, life);

@@ -1,14 +1,14 @@
 /** A recorded function as one native call. */
 import { fault } from '../core/apply.js';
 import { deviceIndex } from '../core/device.js';
-import { dtypeInfo } from '../core/dtype.js';
-import { DeviceError, TraceError } from '../core/error.js';
-import { resolve } from '../core/plan.js';
+import { TraceError } from '../core/error.js';
 import { checkUsable, closeGroup, freeStorage, intoScope, Storage, statusError, Tensor } from '../core/tensor.js';
 import { runs, watchProgram } from '../core/watch.js';
 import { native } from '../native.js';
 import { listen, settled } from './jobs.js';
-import { arenaOf, bytesOf } from './memory.js';
+import { encode } from './encode.js';
+import { type Home, type Instruction, Lowering } from './lower.js';
+import { bytesOf } from './memory.js';
 import type { Recorder, State, Step } from './recorder.js';
 import type { Recording } from './recording.js';
 import { rebuild } from './tree.js';
@@ -17,20 +17,7 @@ const { words, numbers } = native;
 const SLOTS = 8; // words[8..]: what is bound, then the outputs
 const OFFSETS = 48; // numbers[48..]: offsets of what is bound
 
-/** Where a storage lies: 0 the arena, then what is bound, then outputs; the offset in bytes. */
-interface Home {
-  buffer: number;
-  offset: number;
-}
-
 const dropped = new FinalizationRegistry((id: number) => native.dropProgram(id));
-
-/** Gives every storage that has no home yet a place in the arena; answers the arena's bytes. */
-function placeRest(steps: readonly Step[], homes: Map<Storage, Home>, inPlace: boolean): number {
-  const { offsets, bytes } = arenaOf(steps, new Set(homes.keys()), inPlace);
-  for (const [storage, offset] of offsets) homes.set(storage, { buffer: 0, offset });
-  return bytes;
-}
 
 function outputBytes(steps: readonly Step[], outputs: readonly Storage[]): number[] {
   const bytes = new Map(outputs.map((storage) => [storage, 0]));
@@ -40,9 +27,7 @@ function outputBytes(steps: readonly Step[], outputs: readonly Storage[]): numbe
   return [...bytes.values()];
 }
 
-function refuseDevices(a: string, b: string): never {
-  throw new DeviceError(`a compiled function runs on one device, this one on ${a} and ${b}`, { op: 'compile' });
-}
+const runsOf = (code: readonly Instruction[]): Step[] => code.flatMap((one) => (one.code === 'run' ? [one.step] : []));
 
 /** How the native call is made, and what is told of it when it is done. */
 interface Start {
@@ -56,6 +41,9 @@ export class Program {
   readonly recorded: number;
   readonly steps: readonly Step[];
   readonly arenaBytes: number;
+  /** Runs of kernels, each counted once, however often it runs. */
+  readonly kernels: number;
+  readonly #code: readonly Instruction[];
   readonly #id: number;
   readonly #recorder: Recorder;
   readonly #states: readonly State[];
@@ -85,32 +73,14 @@ export class Program {
     const homes = new Map<Storage, Home>();
     for (const storage of [...inputs.map((x) => x.storage), ...states.keys(), ...this.#outputs])
       homes.set(storage, { buffer: 1 + homes.size, offset: 0 });
-    this.arenaBytes = placeRest(steps, homes, inPlace);
-
-    // ---- what the native library is told: native/programs.h says what the numbers are
-    const device = steps.length > 0 ? steps[0]!.plan.layouts[0]!.device : 'cpu';
-    const scalars: number[] = [];
-    const uses = new Map<number, number[]>();
-    const text = [this.arenaBytes, inputs.length + states.size, this.#outputs.length, steps.length];
-    text.push(...outputBytes(steps, this.#outputs));
-    for (const { plan, inputs: read, outputs } of steps) {
-      if (plan.layouts[0]!.device !== device) refuseDevices(device, plan.layouts[0]!.device);
-      // The cache of plans may have started again meanwhile.
-      if (plan.id < 0) resolve(plan);
-      text.push(plan.id, scalars.length);
-      for (const x of read) {
-        if (typeof x !== 'number') continue;
-        const i = recorder.standsFor(x);
-        if (i >= 0) uses.set(i, [...(uses.get(i) ?? []), scalars.length]);
-        scalars.push(x);
-      }
-      scalars.push(...plan.constants);
-      for (const x of [...read, ...outputs]) {
-        if (typeof x === 'number') continue;
-        const { buffer, offset } = homes.get(x.storage)!;
-        text.push(buffer, offset / dtypeInfo(x.dtype).bytes + x.offset);
-      }
-    }
+    const lowered = new Lowering(steps, homes, inPlace);
+    this.arenaBytes = lowered.arenaBytes;
+    this.#code = lowered.code;
+    this.kernels = runsOf(lowered.code).length;
+    const { device, text, scalars, uses } = encode(lowered, recorder, {
+      bound: inputs.length + states.size,
+      outputBytes: outputBytes(steps, this.#outputs),
+    });
     this.#scalars = Float64Array.from(scalars);
     this.#computed = recorder.computed.map(({ first, count, compute }) => {
       const pairs = Array.from({ length: count }, (_, i) => (uses.get(first + i) ?? []).map((at) => [i, at])).flat();
@@ -118,12 +88,12 @@ export class Program {
     });
     this.#id = native.program(deviceIndex(device), Float64Array.from(text), this.#scalars);
     // Plans that no cache holds are the program's alone.
-    for (const { plan } of steps) {
+    for (const { plan } of runsOf(this.#code)) {
       if (plan.op.plans.size > 0 || plan.id < 0) continue;
       native.dropPlan(plan.id);
       plan.id = -1;
     }
-    if (this.#id < 0) throw statusError(-this.#id, `no program of ${steps.length} kernels`, 'compile');
+    if (this.#id < 0) throw statusError(-this.#id, `no program of ${this.kernels} kernels`, 'compile');
     dropped.register(this, this.#id);
   }
 
@@ -177,7 +147,7 @@ export class Program {
 
   /** A call that is asked for the times of its kernels. */
   #watched(call: typeof native.runProgram, beside: boolean): Start {
-    const times = new Float64Array(this.steps.length + 1);
+    const times = new Float64Array(this.#code.length + 1);
     let from = 0;
     return {
       start: (storages) => {
@@ -185,7 +155,7 @@ export class Program {
         call(storages, times);
       },
       watch: () => {
-        const plans = this.steps.map(({ plan }) => plan);
+        const plans = this.#code.map((one) => (one.code === 'run' ? one.step.plan : null));
         watchProgram(plans, from, times, beside);
       },
     };
@@ -242,19 +212,23 @@ export class Program {
     }
   }
 
-  /** A line a kernel: what it makes, its name, what it reads. */
+  /** A line a kernel: what it makes, its name, what it reads; below control flow, its bodies. */
   explain(): string {
     const names = new Map<Storage, string>();
     const name = (x: Tensor): string => {
       if (!names.has(x.storage)) names.set(x.storage, `%${names.size}`);
       return `${names.get(x.storage)}:${x.dtype}(${x.shape.join()})`;
     };
-    return this.steps
-      .map(({ plan, inputs, outputs }) => {
+    const lines = (steps: readonly Step[], indent: string): string[] =>
+      steps.flatMap(({ plan, inputs, outputs, region }) => {
         const read = inputs.map((x) => (typeof x === 'number' ? this.#number(x) : name(x))).join(', ');
-        return `${outputs.map(name).join(', ')} = ${plan.op.name}(${read})`;
-      })
-      .join('\n');
+        const line = `${indent}${outputs.map(name).join(', ')} = ${plan.op.name}(${read})`;
+        if (region === undefined) return [line];
+        const heads = region.kind === 'cond' ? ['if', 'else'] : ['each', 'while'];
+        const bodies = region.bodies.map((body, i) => [`${indent}  ${heads[i]}:`, ...lines(body, `${indent}    `)]);
+        return [line, ...bodies.flat()];
+      });
+    return lines(this.steps, '').join('\n');
   }
 
   #number(x: number): string {
@@ -263,7 +237,9 @@ export class Program {
   }
 
   #failure(): Error {
-    const step = this.steps[words[2]!];
-    return step ? fault(step.plan) : statusError(words[1]!, 'the program does not run', 'compile');
+    const failed = this.#code[words[2]!];
+    return failed?.code === 'run'
+      ? fault(failed.step.plan)
+      : statusError(words[1]!, 'the program does not run', 'compile');
   }
 }

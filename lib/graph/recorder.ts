@@ -4,7 +4,10 @@ import type { Operand } from '../core/define.js';
 import type { Layout } from '../core/layout.js';
 import { type Plan, resolve } from '../core/plan.js';
 import { abstract, alias, checkUsable, isAbstract, type Storage, type Tensor } from '../core/tensor.js';
-import type { Cells } from '../core/cells.js';
+import type { Cells, CounterSource } from '../core/cells.js';
+import { TraceError } from '../core/error.js';
+import { Draws } from './draws.js';
+import type { Region } from './region.js';
 
 /** One call: a resolved plan, what it reads (tensors and numbers in order) and what it writes. */
 export interface Step {
@@ -13,6 +16,11 @@ export interface Step {
   readonly outputs: readonly Tensor[];
   /** Which recomputation it is part of: steps of different eras are never merged. */
   readonly era?: number;
+  /**
+   * Control flow: `plan` only names it, `inputs` and `outputs` are what the bodies read and write of the memory around them. What a
+   * backward will read of its bodies is appended to the outputs.
+   */
+  readonly region?: Region;
 }
 
 /** Memory from outside: a tensor, or whatever is then the gradient of one. */
@@ -42,13 +50,56 @@ export class Recorder implements Tracer, Cells {
   readonly #leafOf = new Map<Tensor, Tensor>();
   readonly #restore: (() => void)[] = [];
   readonly #met = new Set<Tensor>();
+  readonly draws = new Draws();
   #standIns = 0;
   #eras = 0;
   #era: number | undefined;
+  /** How many bodies are being recorded, one in the other. */
+  #depth = 0;
 
   /** Runs `fn` on stand-ins. Nothing is computed; gradients that it set are left for the caller to read and undo. */
   record<R>(fn: () => R): R {
     return tracedBy(this, fn);
+  }
+
+  /** Records the body of a region: its steps apart from those around it. */
+  body<R>(fn: () => R): { steps: Step[]; result: R } {
+    const { steps } = this;
+    const before = new Map(Array.from(this.gradients.keys(), (leaf) => [leaf, leaf.gradient]));
+    this.steps = [];
+    this.#depth++;
+    try {
+      const result = fn();
+      this.#settle(before);
+      return { steps: this.steps, result };
+    } finally {
+      this.steps = steps;
+      this.#depth--;
+    }
+  }
+
+  /** A body may take gradients of its own tensors, and leaves those of others as they were. */
+  #settle(before: ReadonlyMap<Tensor, Tensor | null>): void {
+    for (const [leaf, first] of this.gradients) {
+      if (leaf.gradient !== (before.has(leaf) ? before.get(leaf) : first))
+        throw new TraceError(
+          'the body of cond, scan or whileLoop changed the .grad of a tensor from outside: use gradients(), and return them',
+          { op: 'compile' },
+        );
+    }
+  }
+
+  /** A function that forgets the steps and numbers since, for what is recorded anew. */
+  attempt(): () => void {
+    const { length } = this.computed;
+    const { steps } = this;
+    const count = steps.length;
+    const forget = this.draws.mark();
+    return () => {
+      steps.length = count;
+      this.computed.length = length;
+      forget();
+    };
   }
 
   /** Gives tensors from outside their gradients and graphs back: nothing was computed yet. */
@@ -118,6 +169,7 @@ export class Recorder implements Tracer, Cells {
     this.guards.push(holds);
   }
 
+  /** `count`: where computing them changes something. */
   numbers(compute: () => readonly number[], count: number = compute().length): readonly number[] {
     const first = this.#standIns;
     this.#standIns += count;
@@ -131,7 +183,16 @@ export class Recorder implements Tracer, Cells {
     return i >= 0 && i < this.#standIns && Number.isInteger(i) ? i : -1;
   }
 
+  draw(source: CounterSource, size: number): readonly number[] {
+    return this.draws.take((compute, count) => this.numbers(compute, count), source, size);
+  }
+
   after(effect: () => void): void {
+    if (this.#depth > 0)
+      throw new TraceError(
+        'an optimizer steps outside of cond, scan and whileLoop: return gradients from the body and step after it',
+        { op: 'compile' },
+      );
     this.effects.push(effect);
   }
 

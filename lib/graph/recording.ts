@@ -100,8 +100,9 @@ export function recordFunction(
   const inPlace = switchedOn('inPlace', passes);
   const passed = applyPasses(recorder.steps, context, passes);
   const outside = new Set([...lasts, ...states.keys()]);
-  const steps =
-    memoryBudget < Number.POSITIVE_INFINITY ? rematerialize(passed, outside, inPlace, memoryBudget) : passed;
+  // What bodies of control flow read keeps its name: there nothing is made again.
+  const limited = memoryBudget < Number.POSITIVE_INFINITY && passed.every(({ region }) => region === undefined);
+  const steps = limited ? rematerialize(passed, outside, inPlace, memoryBudget) : passed;
   return {
     recorder,
     recorded: recorder.steps.length,

@@ -9,7 +9,7 @@ import { ArgumentError, DTypeError, ShapeError, checkOptions, describe } from '.
 import { type Shape, show, sizeOf } from '../core/layout.js';
 import { requiresGrad_ } from '../core/leaf.js';
 import type { Tensor } from '../core/tensor.js';
-import { freshNumbers } from '../core/cells.js';
+import { freshCounters } from '../core/cells.js';
 import { cast, mul } from './elementwise.js';
 import { type TensorOptions, zerosLike } from './free.js';
 import { argsort } from './index.js';
@@ -66,11 +66,6 @@ export function manualSeed(seed: number): Generator {
   return defaultGenerator.manualSeed(seed);
 }
 
-/** Seed and first counter for `size` numbers, anew at each run. */
-function counters(generator: Generator, size: number): readonly [number, number] {
-  return freshNumbers(() => [generator.seed, generator.take(size)], 2) as readonly [number, number];
-}
-
 export interface RandomOptions extends TensorOptions {
   /** The default generator unless given. */
   generator?: Generator;
@@ -115,7 +110,7 @@ function draw(
     if (typeof n !== 'number')
       throw new ArgumentError(`bounds and moments are numbers, got ${describe(n)}`, { op: name });
   }
-  const [seed, offset] = counters(generator, sizeOf(shape));
+  const [seed, offset] = freshCounters(generator, sizeOf(shape));
   const y = randomKernel(kind, seed, offset, low, high, shape, dtype, device);
   return options.requiresGrad ? requiresGrad_(y) : y;
 }
@@ -200,5 +195,5 @@ export function dropout(x: Tensor, p = 0.5, options: { training?: boolean; gener
   if (options.training === false || p === 0) return x;
   if (p === 1) return mul(x, zerosLike(x));
   const generator = generatorOf(options.generator, 'dropout');
-  return dropoutKernel(x, ...counters(generator, x.size), p);
+  return dropoutKernel(x, ...freshCounters(generator, x.size), p);
 }

@@ -4,7 +4,7 @@
  * (eager, compile(), another vmap()), to the op's decomposition, or through the examples one by one.
  */
 import { apply, applyAll, applyInto, hooks, type Tracer } from '../core/apply.js';
-import { type Cells, compiling } from '../core/cells.js';
+import { type Cells, type CounterSource, compiling } from '../core/cells.js';
 import { lookup, type Operand } from '../core/define.js';
 import { TraceError } from '../core/error.js';
 import { type Layout, layoutOf } from '../core/layout.js';
@@ -222,14 +222,14 @@ export class Level implements Tracer, Cells {
     this.#cells?.guard(holds);
   }
 
+  numbers(compute: () => readonly number[]): readonly number[] {
+    return this.#cells === null ? compute() : this.#cells.numbers(compute);
+  }
+
   /** Counters of random numbers move on by as many as all examples draw. */
-  numbers(compute: () => readonly number[], count?: number): readonly number[] {
-    const all = (): readonly number[] => {
-      const first = compute();
-      if (count !== undefined) for (let i = 1; i < this.size; i++) compute();
-      return first;
-    };
-    return this.#cells === null ? all() : this.#cells.numbers(all, count);
+  draw(source: CounterSource, size: number): readonly number[] {
+    const all = 4 * Math.ceil(size / 4) * Math.max(this.size, 1);
+    return this.#cells === null ? [source.seed, source.take(all)] : this.#cells.draw(source, all);
   }
 
   after(effect: () => void): void {

@@ -1,7 +1,7 @@
 /** recompute(): memory for time. */
 import { runBackward } from '../autograd/backward.js';
 import { hooks } from '../core/apply.js';
-import { type Cells, compiling } from '../core/cells.js';
+import { type Cells, type CounterSource, compiling } from '../core/cells.js';
 import type { Op } from '../core/define.js';
 import { ArgumentError, describe, GradError } from '../core/error.js';
 import type { Layout } from '../core/layout.js';
@@ -251,9 +251,17 @@ class Draws implements Cells {
     this.#again = again;
   }
 
-  numbers(compute: () => readonly number[], count?: number): readonly number[] {
+  numbers(compute: () => readonly number[]): readonly number[] {
+    return this.#once(() => (this.#outer === null ? compute() : this.#outer.numbers(compute)));
+  }
+
+  draw(source: CounterSource, size: number): readonly number[] {
+    return this.#once(() => (this.#outer === null ? [source.seed, source.take(size)] : this.#outer.draw(source, size)));
+  }
+
+  #once(first: () => readonly number[]): readonly number[] {
     if (this.#again) return this.#drawn[this.#next++] ?? otherCourse();
-    const values = this.#outer === null ? compute() : this.#outer.numbers(compute, count);
+    const values = first();
     this.#drawn.push(values);
     return values;
   }

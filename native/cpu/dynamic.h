@@ -6,8 +6,8 @@ namespace brasa::cpu::BRASA_ISA {
 namespace {
 
 struct Window {
-  Fill fill;  // of dynamicUpdateSlice
-  Copy copy;  // the window as it lies at the starts 0
+  Fill fill;                   // of dynamicUpdateSlice
+  Copy copy;                   // the window as it lies at the starts 0
   int32_t ndim, first, kinds;  // first: the input that starts begin with; kinds: 0, one input holds them all
   bool scalar[kMaxDims];
   int64_t room[kMaxDims], stride[kMaxDims];  // of x: the largest start, and its stride

@@ -1,9 +1,11 @@
 /** What is done to a recorded function before it runs, in this order; each can be switched off. */
 import type { Storage } from '../../core/tensor.js';
 import type { Recorder, State, Step } from '../recorder.js';
+import type { Region } from '../region.js';
 import { batchUpdates } from './batch.js';
 import { mergeCommon } from './common.js';
 import { removeDead } from './dead.js';
+import { reads } from './flow.js';
 import { foldConstants } from './fold.js';
 import { fuseElementwise } from './fuse.js';
 import { fuseSums } from './reduce.js';
@@ -42,5 +44,25 @@ export function switchedOn(name: PassName, options: PassOptions): boolean {
 }
 
 export function applyPasses(steps: readonly Step[], context: Context, options: PassOptions): readonly Step[] {
-  return order.reduce((now, name) => (switchedOn(name, options) ? all[name](now, context) : now), steps);
+  if (options === false) return steps;
+  // Bodies name what they read and write of the steps around them: that stays.
+  const named = steps.flatMap((step) => (step.region === undefined ? [] : [...reads(step), ...step.outputs]));
+  const storages = new Set(named.map((x) => x.storage));
+  const careful = { ...context, lasts: (storage: Storage) => context.lasts(storage) || storages.has(storage) };
+  return order
+    .reduce((now, name) => (options[name] === false ? now : all[name](now, name === 'dead' ? context : careful)), steps)
+    .map((step) => (step.region === undefined ? step : withinBodies(step, step.region, context, options)));
+}
+
+function withinBodies(step: Step, region: Region, context: Context, options: PassOptions): Step {
+  const results = [
+    ...region.slices.map(({ inside }) => inside),
+    ...step.outputs,
+    ...(region.test ? [region.test] : []),
+  ];
+  const storages = new Set(results.map((x) => x.storage));
+  const inner = { ...context, lasts: (storage: Storage) => context.lasts(storage) || storages.has(storage) };
+  // Batched copies of results could not be left out one by one (lower.ts).
+  const those = { ...options, batch: false };
+  return { ...step, region: { ...region, bodies: region.bodies.map((body) => applyPasses(body, inner, those)) } };
 }

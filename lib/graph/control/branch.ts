@@ -1,0 +1,94 @@
+/** A choice in a function that is being compiled: both branches are recorded, one of them runs. */
+import type { InputGrad } from '../../core/define.js';
+import { nextSeq, recording } from '../../core/tape.js';
+import type { Tensor } from '../../core/tensor.js';
+import { frame } from '../draws.js';
+import type { Recorder, Step } from '../recorder.js';
+import type { Loop, Region } from '../region.js';
+import { Inside, keepFor, owned, put, refuseSecondOrder, regionStep, room, zerosOf } from './body.js';
+import { attach, captured, partBackward } from './tape.js';
+
+export interface BranchSpec {
+  readonly name: string;
+  /** 0-d bool. */
+  readonly test: Tensor;
+  /** If it holds, and if not: as many results, of the same shapes and dtypes. */
+  readonly branches: readonly [() => readonly Tensor[], () => readonly Tensor[]];
+  /** The choice that this one goes back through. */
+  readonly of?: Loop;
+}
+
+export function recordBranch(recorder: Recorder, spec: BranchSpec): { outside: readonly Tensor[]; step: Step } {
+  const { name, test } = spec;
+  const floor = nextSeq();
+  const inside = new Inside();
+  const frames = [frame(), frame()];
+  const bodies = recorder.draws.region(() => {
+    const recorded = spec.branches.map((branch, i) =>
+      recorder.body(() =>
+        recorder.draws.within(frames[i]!, () => {
+          const results = owned(branch(), inside, []);
+          const slots = results.map(room);
+          results.forEach((y, k) => {
+            put(y, slots[k]!);
+          });
+          return { results, slots };
+        }),
+      ),
+    );
+    recorder.draws.close(frames);
+    return recorded;
+  });
+  inside.close();
+  const results = bodies.map((body) => body.result.results);
+  const outside = results[0]!.map(room);
+  const region: Region = {
+    kind: 'cond',
+    loop: { name },
+    of: spec.of ?? null,
+    bodies: bodies.map(({ steps }) => steps),
+    test,
+    length: 1,
+    reverse: false,
+    trips: null,
+    count: null,
+    slices: bodies.flatMap(({ result }) =>
+      result.slots.map((slot, k) => ({ inside: slot, outside: outside[k]!, stride: 0 })),
+    ),
+    results: outside,
+  };
+  const step = regionStep(name, region, inside, [], floor);
+  recorder.steps.push(step);
+  const on = outside.map((_, k) => results.some((list) => list[k]!.node !== null));
+  if (on.includes(true)) {
+    const from = captured(results.flat(), floor);
+    const rule = (g: readonly Tensor[]): readonly InputGrad[] => {
+      if (recording.enabled) refuseSecondOrder(name);
+      const back = (k: number) => () => {
+        const kept = results[k]!.filter((_, i) => on[i]);
+        const grads = partBackward(
+          kept,
+          g,
+          floor,
+          from.map(({ source }) => source),
+        );
+        return grads.map((grad, i) => grad ?? zerosOf(from[i]!.layout));
+      };
+      const made = recordBranch(recorder, {
+        name: `${name} backward`,
+        test,
+        branches: [back(0), back(1)],
+        of: region.loop,
+      });
+      keepFor(made.step, step, inside);
+      return [null, ...made.outside];
+    };
+    attach(
+      name,
+      outside.filter((_, k) => on[k]),
+      [{ source: null, layout: test.layout, saved: test }, ...from],
+      rule,
+    );
+  }
+  return { outside, step };
+}

@@ -1,0 +1,668 @@
+import { describe, expect, test } from 'vitest';
+import {
+  ArgumentError,
+  BrasaError,
+  arange,
+  compile,
+  cond,
+  dropout,
+  DTypeError,
+  dynamicSlice,
+  dynamicUpdateSlice,
+  GradError,
+  grad,
+  gradcheck,
+  gradients,
+  manualSeed,
+  noGrad,
+  rand,
+  randn,
+  scan,
+  ShapeError,
+  sigmoid,
+  softmax,
+  tanh,
+  type Tensor,
+  tensor,
+  TraceError,
+  whileLoop,
+  zeros,
+} from '../lib/index.js';
+import { native as loaded } from '../lib/native.js';
+import { AdamW } from '../lib/optim/index.js';
+
+const native = loaded as { -readonly [K in keyof typeof loaded]: (typeof loaded)[K] };
+
+type Fn = (...xs: Tensor[]) => Tensor | readonly Tensor[];
+
+/** f's values and, for float results, the gradients of their weighted sum by all float arguments. */
+const withGradients =
+  (f: Fn): Fn =>
+  (...xs) => {
+    const given = xs.map((x) => (x.dtype === 'f64' ? x.mul(1).requiresGrad_() : x));
+    const out = f(...given);
+    const list = Array.isArray(out) ? (out as Tensor[]) : [out as Tensor];
+    const parts = list
+      .filter((y) => y.requiresGrad)
+      .map((y, i) =>
+        y
+          .mul(i + 1)
+          .sin()
+          .sum(),
+      );
+    if (parts.length === 0) return list;
+    const leaves = given.filter((x) => x.dtype === 'f64');
+    const grads = gradients(
+      parts.reduce((a, b) => a.add(b)),
+      leaves,
+      { allowUnused: true },
+    );
+    return [...list, ...grads];
+  };
+
+/** Compiled is eager: bitwise without passes, near with them; each in one program, whatever the values. Eager is right. */
+function check(f: Fn, ...runs: Tensor[][]): void {
+  compare(f, true, runs);
+}
+/** As check, for gradients that come from a loop and from elsewhere: eager adds them up in another order. */
+function checkNear(f: Fn, ...runs: Tensor[][]): void {
+  compare(f, false, runs);
+}
+
+function compare(f: Fn, bitwise: boolean, runs: Tensor[][]): void {
+  for (const inputs of runs) {
+    const floats = inputs.filter((x) => x.dtype === 'f64');
+    const at = inputs.map((x) => floats.indexOf(x));
+    gradcheck((...xs) => f(...inputs.map((x, i) => (at[i]! < 0 ? x : xs[at[i]!]!))), floats);
+  }
+  const g = withGradients(f);
+  const plain = compile(g, { passes: false });
+  const full = compile(g);
+  for (const inputs of [...runs, ...runs]) {
+    const want = g(...inputs) as readonly Tensor[];
+    const exact = plain(...inputs) as readonly Tensor[];
+    const near = full(...inputs) as readonly Tensor[];
+    const read = (list: readonly Tensor[]) => list.map((y) => [y.dtype, y.shape, y.dataSync().map((v) => v + 0)]);
+    if (bitwise) expect(read(exact)).toEqual(read(want));
+    for (const got of [exact, near]) {
+      expect(got.map((y) => [y.dtype, y.shape])).toEqual(want.map((y) => [y.dtype, y.shape]));
+      got.forEach((y, i) => {
+        const expected = want[i]!.dataSync();
+        y.dataSync().forEach((v, k) => {
+          expect(v).toBeCloseTo(expected[k]!, 10);
+        });
+      });
+    }
+  }
+  expect(plain.stats().programs).toBe(1);
+  expect(full.stats().programs).toBe(1);
+}
+
+const f64 = (shape: number[], seed: number): Tensor => {
+  manualSeed(seed);
+  return rand(shape, { dtype: 'f64', low: -1, high: 1 });
+};
+const int = (value: number): Tensor => tensor(value, { dtype: 'i32' });
+
+describe('scan', () => {
+  test('a cumulative product with a memory, forward and backward in time', () => {
+    for (const reverse of [false, true]) {
+      check(
+        (h, xs) => {
+          const [last, ys] = scan(
+            (carry: Tensor, x: Tensor) => {
+              const next = tanh(carry.mul(x).add(x));
+              return [next, next.mul(carry)];
+            },
+            h,
+            xs,
+            { reverse },
+          );
+          return [last, ys];
+        },
+        [f64([3], 1), f64([5, 3], 2)],
+        [f64([3], 3), f64([5, 3], 4)],
+      );
+    }
+  });
+
+  test('trees, swapped and unchanged carries, a carry as y, views, weights that the body captures', () => {
+    check(
+      (a, b, w, xs) => {
+        const [last, ys] = scan(
+          ({ a, b, k }: { a: Tensor; b: Tensor; k: Tensor }, { x }: { x: Tensor }) => {
+            const both = x.matmul(w).add(a.mul(k));
+            return [
+              { a: b, b: both.slice(0, 0, 2).mul(0.5), k },
+              { old: a, part: both.slice(0, 1, 2) },
+            ] as const;
+          },
+          { a, b, k: tensor([2, 3], { dtype: 'f64' }) },
+          { x: xs.transpose(0, 1) },
+        );
+        return [last.a, last.b, ys.old, ys.part, last.k];
+      },
+      [f64([2], 1), f64([2], 2), f64([4, 2], 3), f64([4, 6], 4)],
+    );
+  });
+
+  test('no slices but a length; no iteration; nothing to differentiate', () => {
+    check((h) => scan((c: Tensor) => [c.mul(c).add(0.1), c.sum()] as const, h, null, { length: 4 }), [f64([2], 1)]);
+    check(
+      (h, xs) => scan((c: Tensor, x: Tensor) => [c.add(x), c.mul(x)] as const, h, xs),
+      [f64([2], 1), zeros([0, 2], { dtype: 'f64' })],
+    );
+    const count = compile((xs: Tensor) => scan((c: Tensor, x: Tensor) => [c.add(x), c] as const, int(0), xs));
+    expect(count(arange(5)).map((y) => y.toArray())).toEqual([10, [0, 0, 1, 3, 6]]);
+  });
+
+  test('scan in scan: gradients of the inner go to weights of both', () => {
+    checkNear(
+      (h, xs, w) =>
+        scan(
+          (outer: Tensor, rows: Tensor) => {
+            const scale = tanh(outer.mul(w));
+            const [inner, ys] = scan(
+              (c: Tensor, x: Tensor) => {
+                const next = sigmoid(c.mul(scale).add(x.mul(w)));
+                return [next, next.mul(x)] as const;
+              },
+              outer,
+              rows,
+            );
+            return [inner.add(scale), ys.sum(0)] as const;
+          },
+          h,
+          xs,
+        ),
+      [f64([2], 1), f64([3, 4, 2], 2), f64([2], 3)],
+    );
+  });
+
+  test('gradients taken in the body', () => {
+    const f = (w: Tensor, xs: Tensor) =>
+      scan(
+        (p: Tensor, x: Tensor) => {
+          const slope = grad((at: Tensor) => at.mul(x).sin().sum())(p);
+          return [p.sub(slope.mul(0.1)), slope] as const;
+        },
+        w,
+        xs,
+      );
+    const [w, xs] = [randn([3]), randn([4, 3])];
+    const read = (ys: readonly Tensor[]) => ys.map((y) => y.toArray());
+    expect(read(compile(f, { passes: false })(w, xs))).toEqual(read(f(w, xs)));
+  });
+
+  test('dropout draws other numbers in each iteration, the same as eager', () => {
+    for (const reverse of [false, true]) {
+      const f = (h: Tensor, xs: Tensor) => {
+        const before = rand([2]);
+        const [last, ys] = scan(
+          (c: Tensor, x: Tensor) => {
+            const [inner] = scan(
+              (d: Tensor) => [dropout(d, 0.3).add(rand([6], { dtype: 'f64' })), null] as const,
+              x,
+              null,
+              {
+                length: 2,
+              },
+            );
+            const next = dropout(c.add(inner), 0.5);
+            return [next.mul(0.5), next] as const;
+          },
+          h,
+          xs,
+          { reverse },
+        );
+        return [last, ys, before, randn([3])];
+      };
+      const g = withGradients(f);
+      const compiled = compile(g, { passes: false });
+      const [h, xs] = [f64([6], 1), f64([5, 6], 2)];
+      const runs = (fn: Fn) => {
+        manualSeed(5);
+        return [fn(h, xs), fn(h, xs)].map((list) => (list as Tensor[]).map((y) => y.dataSync().map((v) => v + 0)));
+      };
+      const want = runs(g);
+      expect(runs(compiled)).toEqual(want);
+      expect(want[0]).not.toEqual(want[1]);
+    }
+  });
+
+  test('an LSTM of 64 steps trains as in eager', () => {
+    const [T, B, I, H] = [64, 4, 3, 8];
+    const run = (compiled: boolean, passes: false | object = false) => {
+      manualSeed(1);
+      const weights = [randn([I, 4 * H]), randn([H, 4 * H]), zeros([4 * H]), randn([H, 1])].map((w) =>
+        noGrad(() => w.mul(0.3)).requiresGrad_(),
+      );
+      const [wx, wh, b, out] = weights as [Tensor, Tensor, Tensor, Tensor];
+      const optimizer = new AdamW(weights, { lr: 0.01 });
+      const fn = (xs: Tensor, y: Tensor) => {
+        optimizer.zeroGrad();
+        const [, hs] = scan(
+          ([h, c]: [Tensor, Tensor], x: Tensor) => {
+            const [i, f, g, o] = x.matmul(wx).add(h.matmul(wh)).add(b).chunk(4, 1) as [Tensor, Tensor, Tensor, Tensor];
+            const next = sigmoid(f)
+              .mul(c)
+              .add(sigmoid(i).mul(tanh(g)));
+            const now = sigmoid(o).mul(tanh(next));
+            return [[now, next] as [Tensor, Tensor], now] as const;
+          },
+          [zeros([B, H]), zeros([B, H])],
+          xs,
+        );
+        const loss = hs.matmul(out).sub(y).square().mean();
+        loss.backward();
+        optimizer.step();
+        return loss;
+      };
+      const step = compiled ? compile(fn, { passes }) : fn;
+      const losses = Array.from({ length: 5 }, () => step(randn([T, B, I]), randn([T, B, 1])).item());
+      return { losses, weights: weights.map((w) => w.toArray()), step };
+    };
+    const eager = run(false);
+    const plain = run(true);
+    expect(plain.losses).toEqual(eager.losses);
+    expect(plain.weights).toEqual(eager.weights);
+    run(true, {}).losses.forEach((loss, i) => {
+      expect(loss).toBeCloseTo(eager.losses[i]!, 5);
+    });
+  });
+});
+
+describe('cond', () => {
+  const bool = (value: boolean) => tensor(value);
+
+  test('both ways in one program; gradients of operands and of what is captured', () => {
+    check(
+      (p, x, w) => {
+        const [y, z] = cond(
+          p,
+          (a: Tensor) => [a.mul(w).sin(), w] as const,
+          (a: Tensor) => [a.exp(), w.add(a)] as const,
+          x,
+        );
+        return [y, z.mul(y)];
+      },
+      [bool(true), f64([3], 1), f64([3], 2)],
+      [bool(false), f64([3], 3), f64([3], 4)],
+    );
+  });
+
+  test('cond in scan: a predicate of the carry, and of x; scan in cond', () => {
+    checkNear(
+      (h, xs, w) =>
+        scan(
+          (c: Tensor, x: Tensor) => {
+            const next = cond(
+              c.sum().gt(0),
+              () => tanh(c.mul(w).add(x)),
+              () =>
+                cond(
+                  x.sum().lt(0),
+                  () => x.mul(c).exp(),
+                  () => c.sub(w.mul(x)),
+                ),
+            );
+            return [next, next.mul(w)] as const;
+          },
+          h,
+          xs,
+        ),
+      [f64([2], 1), f64([7, 2], 2), f64([2], 3)],
+      [f64([2], 4), f64([7, 2], 5), f64([2], 6)],
+    );
+    const f = (p: Tensor, h: Tensor, xs: Tensor) =>
+      cond(
+        p,
+        () => scan((c: Tensor, x: Tensor) => [c.mul(x).sin(), null] as const, h, xs)[0],
+        () => h.mul(2),
+      );
+    check(f, [bool(true), f64([2], 1), f64([4, 2], 2)], [bool(false), f64([2], 1), f64([4, 2], 2)]);
+  });
+
+  test('writes to tensors from outside happen in the branch that is taken', () => {
+    const hits = zeros([2]);
+    const f = compile((p: Tensor) => {
+      cond(
+        p,
+        () => void hits.at(0).add_(1),
+        () => void hits.at(1).add_(1),
+      );
+    });
+    for (const p of [true, false, true]) f(bool(p));
+    expect(hits.toArray()).toEqual([2, 1]);
+    expect(f.stats().programs).toBe(1);
+  });
+
+  test('eager reads the predicate and runs one branch', () => {
+    const refuse = (): Tensor => {
+      throw new Error('not this one');
+    };
+    expect(cond(bool(true), (x: Tensor) => x.add(1), refuse, tensor(1)).item()).toBe(2);
+    expect(cond(bool(false), refuse, () => tensor(3)).item()).toBe(3);
+  });
+});
+
+describe('whileLoop', () => {
+  test('a recurrent net over a runtime length is one program', () => {
+    const w = f64([3, 3], 1);
+    const cell = (xs: Tensor, length: Tensor) =>
+      whileLoop(
+        ({ t }) => t.lt(length),
+        ({ t, h }) => ({ t: t.add(1), h: tanh(h.matmul(w).add(dynamicSlice(xs, [t, 0], [1, 3]))) }),
+        { t: int(0), h: zeros([1, 3], { dtype: 'f64' }) },
+      ).h;
+    const compiled = compile(cell);
+    const xs = f64([6, 3], 2);
+    for (const length of [0, 1, 6, 3])
+      expect(compiled(xs, int(length)).toArray()).toEqual(cell(xs, int(length)).toArray());
+    expect(compiled.stats().programs).toBe(1);
+  });
+
+  test('gradients with maxSteps, whatever the number of steps', () => {
+    check(
+      (n, x, w) =>
+        whileLoop(
+          ([i, y]) => i.lt(n).logicalAnd(y.sum().lt(100)),
+          ([i, y]) => [i.add(1), y.mul(w).add(y.sin())] as [Tensor, Tensor],
+          [int(0), x] as [Tensor, Tensor],
+          { maxSteps: 5 },
+        )[1],
+      [int(3), f64([2], 1), f64([2], 2)],
+      [int(0), f64([2], 1), f64([2], 2)],
+      [int(9), f64([2], 1), f64([2], 2)],
+    );
+  });
+
+  test('in a scan, with lengths that differ by iteration', () => {
+    checkNear(
+      (h, w, lengths) =>
+        scan(
+          (c: Tensor, n: Tensor) => {
+            const [, y] = whileLoop(
+              ([i]) => i.lt(n),
+              ([i, y]) => [i.add(1), tanh(y.mul(w))] as [Tensor, Tensor],
+              [int(0), c] as [Tensor, Tensor],
+              { maxSteps: 4 },
+            );
+            return [y.add(c.mul(0.5)), y] as const;
+          },
+          h,
+          lengths,
+        ),
+      [f64([2], 1), f64([2], 2), tensor([2, 0, 4, 1], { dtype: 'i32' })],
+      [f64([2], 3), f64([2], 4), tensor([0, 3, 1, 2], { dtype: 'i32' })],
+    );
+  });
+
+  test('without maxSteps a backward is refused, in eager and compiled', () => {
+    const f = (x: Tensor) => {
+      const w = x.mul(1).requiresGrad_();
+      const y = whileLoop(
+        (c: Tensor) => c.sum().lt(10),
+        (c: Tensor) => c.mul(w),
+        x,
+      );
+      return gradients(y.sum(), [w])[0]!;
+    };
+    for (const g of [f, compile(f)])
+      expect(() => g(tensor([2, 3]))).toThrow(/\[whileLoop\] gradients need \{ maxSteps \}/);
+  });
+});
+
+describe('one program', () => {
+  test('decoding with a cache: positions and tokens change, nothing is recorded again', () => {
+    const [L, D] = [8, 4];
+    manualSeed(1);
+    const [wq, wk, wv] = [randn([D, D]), randn([D, D]), randn([D, D])];
+    const decoder = () => {
+      const keys = zeros([L, D]);
+      const values = zeros([L, D]);
+      return (x: Tensor, position: Tensor): Tensor => {
+        keys.dynamicUpdateSlice_(x.matmul(wk), [position, 0]);
+        values.copy_(dynamicUpdateSlice(values, x.matmul(wv), [position, 0]));
+        const scores = x.matmul(wq).matmul(keys.transpose(0, 1));
+        const seen = arange(L).le(position);
+        return softmax(scores.maskedFill(seen.logicalNot(), Number.NEGATIVE_INFINITY), -1).matmul(values);
+      };
+    };
+    const eager = decoder();
+    const compiled = compile(decoder(), { passes: false });
+    for (let t = 0; t < L; t++) {
+      const x = randn([1, D]);
+      expect(compiled(x, int(t)).toArray()).toEqual(eager(x, int(t)).toArray());
+    }
+    expect(compiled.stats().programs).toBe(1);
+  });
+
+  test('a loop writes a cache that it carries in place', () => {
+    const fill = (n: Tensor) =>
+      whileLoop(
+        ({ t }) => t.lt(n),
+        ({ t, cache }) => ({ t: t.add(1), cache: dynamicUpdateSlice(cache, t.mul(t).reshape([1]), [t]) }),
+        { t: int(0), cache: zeros([1000], { dtype: 'i32' }) },
+      ).cache;
+    const compiled = compile(fill);
+    const plain = compile(fill, { passes: false });
+    for (const f of [compiled, plain]) {
+      expect(f(int(4)).slice(0, 0, 6).toArray()).toEqual([0, 1, 4, 9, 0, 0]);
+      expect(f(int(2)).slice(0, 0, 6).toArray()).toEqual([0, 1, 0, 0, 0, 0]);
+    }
+    // The cache is the result's memory from the start: the arena holds nothing of its size.
+    expect(compiled.stats().arenaBytes).toBeLessThan(1000);
+    expect(plain.stats().arenaBytes).toBeLessThan(1000);
+  });
+
+  test('explain() shows bodies below what runs them', () => {
+    const f = compile((p: Tensor, xs: Tensor) =>
+      scan(
+        (c: Tensor, x: Tensor) =>
+          [
+            cond(
+              p,
+              () => c.add(x),
+              () => c.matmul(x),
+            ),
+            null,
+          ] as const,
+        zeros([2, 2]),
+        xs,
+      ),
+    );
+    f(tensor(true), zeros([3, 2, 2]));
+    const text = f.explain();
+    expect(text).toMatch(/ = scan\(.*\n {2}each:\n(.*\n)* {4}.* = cond\(.*\n {6}if:\n {8}.*\n(.*\n)* {6}else:/);
+    // The first carry, the branches' kernels and the next carry: what a branch answers is made where it is to be.
+    expect(f.stats().kernels).toBe(4);
+  });
+});
+
+describe('the native list of instructions', () => {
+  test('a number that is wrong is refused, or does no harm', () => {
+    const { program } = native;
+    const f = (p: Tensor, xs: Tensor) => {
+      const [last] = scan(
+        (c: Tensor, x: Tensor) =>
+          [
+            cond(
+              p,
+              () => dropout(c.add(x), 0.5),
+              () => c.mul(x),
+            ),
+            null,
+          ] as const,
+        zeros([2]),
+        xs,
+      );
+      return whileLoop(
+        (c: Tensor) => c.sum().lt(4),
+        (c: Tensor) => c.add(1),
+        last,
+        { maxSteps: 3 },
+      );
+    };
+    const run = (change: (text: Float64Array) => Float64Array) => {
+      native.program = (device, text, scalars) => program(device, change(text), scalars);
+      try {
+        return compile(f)(tensor(true), zeros([3, 2])).shape;
+      } finally {
+        native.program = program;
+      }
+    };
+    let length = 0;
+    const measure = (text: Float64Array) => {
+      length = text.length;
+      return text;
+    };
+    expect(run(measure)).toEqual([2]);
+    let refused = 0;
+    for (let i = 0; i < length; i++)
+      for (const value of [-1, 1, 3, 1000, 2 ** 60, Number.NaN]) {
+        try {
+          run((text) => text.with(i, value));
+        } catch (error) {
+          expect(error).toBeInstanceOf(BrasaError);
+          refused++;
+        }
+      }
+    expect(refused).toBeGreaterThan(2 * length);
+    for (const cut of [1, 5, length - 1]) expect(() => run((text) => text.slice(0, cut))).toThrow(BrasaError);
+  });
+});
+
+describe('errors', () => {
+  const xs = zeros([3, 2]);
+  const c = zeros([2]);
+  const both = (f: () => unknown): (() => unknown)[] => [f, () => compile(() => void f())()];
+  for (const [what, f, error, message] of [
+    [
+      'a carry of another shape',
+      () => scan((h: { a: Tensor[] }) => [{ a: [h.a[0]!.sum()] }, null], { a: [c] }, xs),
+      ShapeError,
+      /the next carry\.a\[0\] has shape \(\), init\.a\[0\] \(2\)/,
+    ],
+    [
+      'a carry of another dtype',
+      () => scan((h: Tensor) => [h.gt(0), null], c, xs),
+      DTypeError,
+      /the next carry is bool, init f32/,
+    ],
+    [
+      'another form',
+      () =>
+        whileLoop(
+          (h: Tensor | Tensor[]) => (h as Tensor).sum().lt(1),
+          () => [c],
+          c,
+        ),
+      ArgumentError,
+      /not put together as init/,
+    ],
+    ['no pair', () => scan((h: Tensor) => h as never, c, xs), ArgumentError, /fn answers \[carry, y\]/],
+    [
+      'slices that differ',
+      () => scan((h: Tensor) => [h, null], c, [xs, zeros([4])]),
+      ShapeError,
+      /xs\[1\] \(4\) has 4 slices, the scan 3 steps/,
+    ],
+    ['no length', () => scan((h: Tensor) => [h, null], c, null), ArgumentError, /a length is needed/],
+    [
+      'a predicate that is a number',
+      () =>
+        cond(
+          c.sum(),
+          () => c,
+          () => c,
+        ),
+      DTypeError,
+      /0-d bool tensor, got f32/,
+    ],
+    [
+      'a condition of many',
+      () =>
+        whileLoop(
+          (h: Tensor) => h.lt(1),
+          (h: Tensor) => h,
+          c,
+        ),
+      ShapeError,
+      /0-d bool tensor, got \(2\)/,
+    ],
+    [
+      'a carry written in place',
+      () => scan((h: Tensor) => [h.add_(1), null], zeros([2]), xs),
+      ArgumentError,
+      /writes in place to what it was given/,
+    ],
+    ['no function', () => cond(c.sum().lt(1), c as never, () => c), ArgumentError, /onTrue is a function/],
+  ] as const)
+    test(what, () => {
+      for (const run of both(f)) {
+        expect(run).toThrow(error as typeof ShapeError);
+        expect(run).toThrow(message);
+      }
+    });
+
+  test('in compiled functions alone', () => {
+    const p = c.sum().lt(1);
+    const compiled = (f: () => unknown) => () => compile(() => void f())();
+    expect(
+      compiled(() =>
+        cond(
+          p,
+          () => ({ y: c }),
+          () => ({ y: xs }),
+        ),
+      ),
+    ).toThrow(/onFalse\(\)\.y has shape \(3,2\), onTrue\(\)\.y \(2\)/);
+    const w = tensor([1, 2]).requiresGrad_();
+    const train = () =>
+      scan(
+        (h: Tensor, x: Tensor) => {
+          h.mul(w).mul(x).sum().backward();
+          return [h, null];
+        },
+        c,
+        xs,
+      );
+    expect(compiled(train)).toThrow(/changed the \.grad of a tensor from outside/);
+    expect(w.grad).toBe(null);
+    expect(() =>
+      compile(() => {
+        let leaked = c;
+        scan(
+          (h: Tensor) => {
+            leaked = h.add(1);
+            return [h, null];
+          },
+          c,
+          xs,
+        );
+        return leaked;
+      })(),
+    ).toThrow(TraceError);
+    const changed = () => {
+      const sum = w.mul(1);
+      return scan(
+        (h: Tensor, x: Tensor) => {
+          sum.add_(x.mul(w));
+          return [h, null];
+        },
+        c,
+        xs,
+      );
+    };
+    expect(compiled(changed)).toThrow(GradError);
+    const second = () => {
+      const x = c.mul(1).requiresGrad_();
+      const [y] = scan((h: Tensor) => [h.mul(h), null], x, xs);
+      const [g] = gradients(y.sum(), [x], { createGraph: true });
+      return gradients(g!.sum(), [x]);
+    };
+    expect(() => second()).not.toThrow();
+    expect(compiled(second)).toThrow(/gradients of gradients/);
+  });
+});

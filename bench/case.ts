@@ -1,17 +1,34 @@
 /** What a benchmark is: a named case that measures ours and the peers in alternation. */
 import type { Limit } from './limits.js';
 
-export type Unit = 'ns' | 'us' | 'ms' | 'MB' | 'GFLOP/s' | 'GB/s';
+export type Unit = 'ns' | 'us' | 'ms' | 'MB' | 'GFLOP/s' | 'GB/s' | 'passes';
 export const higherIsBetter = (unit: Unit): boolean => unit.endsWith('/s');
+
+/** What ours is compared with: the processes of bench/peers. */
+export const peerTitles = { torch: 'PyTorch', jax: 'JAX', tensorflow: 'TensorFlow' };
+export type Peer = keyof typeof peerTitles;
+/** `JAX, jit` */
+export const titleOf = (peer: Peer, form?: string): string => [peerTitles[peer], form].filter(Boolean).join(', ');
+
+/** The best form of one peer. */
+export interface Rival {
+  readonly peer: Peer;
+  readonly form?: string;
+  readonly value: number;
+}
 
 export interface Result {
   readonly unit: Unit;
   readonly value: number;
-  /** Null without a peer. */
-  readonly peerValue: number | null;
+  /** The best form of each peer, the best peer first; empty without peers. */
+  readonly rivals: readonly Rival[];
+  /** Every form that was timed: `PyTorch, fused`. */
+  readonly forms?: readonly string[];
   /** Part of what the machine can do (limits.cpp). */
   readonly share?: number;
-  /** Which form of the peer was the best, or why there is none. */
+  /** How many samples a call takes: rates are printed too. */
+  readonly samples?: number;
+  /** What else the reader must know: which forms refused, what was subtracted. */
   readonly note?: string;
 }
 
@@ -35,23 +52,33 @@ export type Spec =
       readonly high: number;
     };
 
-/** PyTorch's side of a case: inputs x0, x1, …, statements run once, and the timed statement. */
-export interface TorchForm {
+/** A peer's side of a case: inputs x0, x1, … (PyTorch alone), statements run once, and the timed statement. */
+export interface PeerForm {
+  /** PyTorch unless said. */
+  readonly peer?: Peer;
   readonly label?: string;
   readonly inputs?: readonly Spec[];
   readonly setup?: string;
   readonly code: string;
-  /** Whether autograd records; else it runs under no_grad. */
+  /** Whether PyTorch's autograd records; else it runs under no_grad. */
   readonly grad?: boolean;
+  /** Takes minutes to warm up: run only with --torch-compile. */
+  readonly slow?: boolean;
 }
 
 /** Where cases run. Each answers a time in seconds, or a rate. */
 export interface Bench {
   readonly runs: number;
+  /** The interpreter with PyTorch, where it is installed. */
   readonly python: string | null;
+  readonly ready: ReadonlySet<Peer>;
+  /** Whether slow forms run too. */
+  readonly slow: boolean;
   timeOurs(id: string, threads: number, pace: Pace): Promise<number>;
-  /** Throws where PyTorch refuses the form. */
-  timeTorch(id: string, threads: number, pace: Pace, form: TorchForm): Promise<number>;
+  /** Throws where the peer refuses the form. */
+  timePeer(id: string, threads: number, pace: Pace, form: PeerForm): Promise<number>;
+  /** In a fresh process, how much longer the first call takes than later ones. `form`: the peer's instead of ours. */
+  firstCall(id: string, threads: number, pace: Pace, form?: PeerForm): Promise<number>;
   limit(name: Limit, threads: number): number | null;
   /** Drops what the workers keep of a case. */
   clear(threads: number): Promise<void>;
@@ -61,9 +88,11 @@ export interface Case {
   readonly group: string;
   readonly name: string;
   readonly threads: number;
+  /** Whose forms it has; PyTorch's unless said. */
+  readonly peers?: readonly Peer[];
   measure(bench: Bench): Promise<Result>;
-  /** Makes the work that the worker times. */
-  readonly make?: () => () => unknown;
+  /** Makes the work that the worker times: one for each id `group/name#part`, where a case has parts. */
+  readonly make?: (part: string) => () => unknown;
 }
 
 export const caseId = ({ group, name }: Case): string => `${group}/${name}`;
@@ -72,26 +101,33 @@ export interface TimedCase {
   readonly group: string;
   readonly name: string;
   readonly threads: number;
+  readonly peers?: readonly Peer[];
   readonly unit: Unit;
   /** Operations (for a rate: flop) of one call. */
   readonly work?: number;
+  readonly samples?: number;
   readonly pace?: Pace;
   make(): () => unknown;
   /** The best of these forms is the peer. */
-  torch(): readonly TorchForm[];
+  forms(): readonly PeerForm[];
   readonly limit?: Limit;
+  /** Times how much longer the first call of a process takes than later ones, instead of the later ones. */
+  readonly first?: boolean;
 }
 
 const short: Pace = { sample: 0.002, samples: 5, budget: 0.1 };
+/** A form that takes so many times its peer's best in the first round is not run in further ones. */
+const HOPELESS = 1.5;
 
 /** A case timed in the workers. */
-export function timed({ unit, work = 1, pace = short, torch, limit, ...rest }: TimedCase): Case {
+export function timed({ unit, work = 1, samples, pace = short, forms, limit, first, ...rest }: TimedCase): Case {
   const convert: Record<Unit, (seconds: number) => number> = {
     ns: (s) => (s * 1e9) / work,
     us: (s) => (s * 1e6) / work,
     ms: (s) => (s * 1e3) / work,
     'GFLOP/s': (s) => work / s / 1e9,
     'GB/s': (s) => work / s / 1e9,
+    passes: () => Number.NaN,
     MB: () => Number.NaN,
   };
   return {
@@ -99,32 +135,53 @@ export function timed({ unit, work = 1, pace = short, torch, limit, ...rest }: T
     async measure(bench) {
       const { threads } = rest;
       const id = `${rest.group}/${rest.name}`;
-      const refused: string[] = [];
-      const forms = bench.python === null ? [] : torch();
+      const refused = new Map<PeerForm, string>();
+      const seen = new Map<PeerForm, number>();
+      // Making forms may make tensors: only where a peer is there.
+      const peers = (rest.peers ?? ['torch']).filter((peer) => bench.ready.has(peer));
+      const taken = (peers.length === 0 ? [] : forms()).filter(
+        ({ peer = 'torch', slow }) => peers.includes(peer) && (!slow || bench.slow),
+      );
+      const hopeless = (form: PeerForm): boolean => {
+        const rivals = taken.filter((one) => one.peer === form.peer && seen.has(one));
+        return seen.has(form) && seen.get(form)! > HOPELESS * Math.min(...rivals.map((one) => seen.get(one)!));
+      };
       const [ours, peak, ...theirs] = await interleave(bench.runs, [
-        () => bench.timeOurs(id, threads, pace),
+        () => (first ? bench.firstCall(id, threads, pace) : bench.timeOurs(id, threads, pace)),
         () => (limit ? bench.limit(limit, threads) : null),
-        ...forms.map((form, i) => async () => {
+        ...taken.map((form, i) => async () => {
+          // What takes seconds to minutes a process is told once.
+          if (refused.has(form) || hopeless(form) || (first && seen.has(form))) return null;
           try {
-            return await bench.timeTorch(`${id}#${i}`, threads, pace, form);
+            const at = `${id}#${i}`;
+            const seconds = await (first
+              ? bench.firstCall(at, threads, pace, form)
+              : bench.timePeer(at, threads, pace, form));
+            if (!seen.has(form)) seen.set(form, seconds);
+            return seconds;
           } catch (error) {
-            refused.push((error as Error).message);
+            refused.set(form, (error as Error).message);
             return null;
           }
         }),
       ]);
       await bench.clear(threads);
-      const [best] = theirs
-        .flatMap((seconds, i) => (seconds === null ? [] : { seconds, label: forms[i]!.label }))
-        .toSorted((a, b) => a.seconds - b.seconds);
+      const best = new Map<Peer, Rival & { seconds: number }>();
+      taken.forEach(({ peer = 'torch', label }, i) => {
+        const seconds = theirs[i]!;
+        if (seconds === null || seconds >= (best.get(peer)?.seconds ?? Number.POSITIVE_INFINITY)) return;
+        best.set(peer, { peer, ...(label ? { form: label } : {}), value: convert[unit](seconds), seconds });
+      });
       const value = convert[unit](ours!);
-      const note = best ? best.label : refused[0];
+      const note = [...refused].map(([{ peer = 'torch', label }, why]) => `${titleOf(peer, label)} refused: ${why}`);
       return {
         unit,
         value,
-        peerValue: best ? convert[unit](best.seconds) : null,
+        rivals: [...best.values()].toSorted((a, b) => a.seconds - b.seconds).map(({ seconds: _, ...rival }) => rival),
+        forms: taken.filter((form) => seen.has(form)).map(({ peer = 'torch', label }) => titleOf(peer, label)),
         ...(peak ? { share: value / peak } : {}),
-        ...(note ? { note } : {}),
+        ...(samples ? { samples } : {}),
+        ...(note.length > 0 ? { note: note.join('; ') } : {}),
       };
     },
   };

@@ -1,10 +1,10 @@
-/** `npm run bench -- NAME…`: times ours and, where Python has torch, PyTorch on the same work in the same run, by turns. */
+/** `npm run bench -- NAME…`: times ours and the peers that are installed on the same work in the same run, by turns. */
 import { writeFileSync, appendFileSync, readdirSync, statSync } from 'node:fs';
 import { availableParallelism, cpus } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Command, InvalidArgumentError } from 'commander';
-import type { Bench, Case } from './case.js';
+import { type Bench, type Case, type Pace, type Peer, type PeerForm, peerTitles } from './case.js';
 import { allCases, groups, select } from './groups.js';
 import { measureLimit } from './limits.js';
 import { json, jsonReport, markdown, table } from './report.js';
@@ -17,6 +17,9 @@ interface Options {
   runs: number;
   out?: string;
   python: string;
+  jax?: string;
+  tensorflow?: string;
+  torchCompile?: boolean;
   peer: boolean;
 }
 
@@ -40,6 +43,17 @@ class Workers {
   async time(threads: number, request: Json): Promise<number> {
     const [worker] = await this.start(threads);
     return Number((await worker.ask(request)).seconds);
+  }
+
+  /** In a worker of its own: how much longer the first call takes than the later ones. */
+  async firstCall(threads: number, request: Json): Promise<number> {
+    const [worker] = await Worker.start(...this.#command(threads));
+    try {
+      const first = Number((await worker.ask({ ...request, first: true })).seconds);
+      return first - Number((await worker.ask(request)).seconds);
+    } finally {
+      worker.close();
+    }
   }
 
   async clear(threads: number): Promise<void> {
@@ -78,34 +92,48 @@ async function main(names: readonly string[], options: Options): Promise<void> {
     [...process.execArgv, here('ours.ts')],
     { BRASA_THREADS: `${n}` },
   ]);
-  const torch = new Workers((n) => [
-    options.python,
-    [here('peers/torch_peer.py'), `${n}`],
-    { OMP_NUM_THREADS: `${n}`, MKL_NUM_THREADS: `${n}` },
-  ]);
+  const script = (path: string, name: string) =>
+    new Workers((n) => [
+      path,
+      [here(`peers/${name}_peer.py`), `${n}`],
+      { OMP_NUM_THREADS: `${n}`, MKL_NUM_THREADS: `${n}` },
+    ]);
+  const peers: Record<Peer, Workers> = {
+    torch: script(options.python, 'torch'),
+    jax: script(options.jax ?? options.python, 'jax'),
+    tensorflow: script(options.tensorflow ?? options.python, 'tensorflow'),
+  };
   try {
     const [, { name, isa }] = await ours.start(counts.at(-1)!);
-    let peer: string | null = null;
-    if (options.peer) {
+    const wanted = new Set<Peer>(options.peer ? [...chosen].flatMap((one) => one.peers ?? ['torch']) : []);
+    const versions = new Map<Peer, string>();
+    for (const peer of wanted) {
       try {
-        peer = String((await torch.start(counts.at(-1)!))[1].name);
+        versions.set(peer, String((await peers[peer].start(counts.at(-1)!))[1].name));
       } catch (error) {
-        process.stderr.write(`bench: no PyTorch, ours only: ${(error as Error).message}\n`);
+        const rest = wanted.size > 1 ? 'left out' : 'ours only';
+        process.stderr.write(`bench: no ${peerTitles[peer]}, ${rest}: ${(error as Error).message}\n`);
       }
     }
+    const request = (id: string, pace: Pace, form: Partial<PeerForm> = {}): Json => ({ case: id, ...pace, ...form });
     const bench: Bench = {
       runs: options.runs,
-      python: peer === null ? null : options.python,
-      timeOurs: (id, threads, pace) => ours.time(threads, { case: id, ...pace }),
-      timeTorch: (id, threads, pace, form) => torch.time(threads, { case: id, ...pace, ...form }),
+      python: versions.has('torch') ? options.python : null,
+      ready: new Set(versions.keys()),
+      slow: options.torchCompile === true,
+      timeOurs: (id, threads, pace) => ours.time(threads, request(id, pace)),
+      timePeer: (id, threads, pace, form) => peers[form.peer ?? 'torch'].time(threads, request(id, pace, form)),
+      firstCall: (id, threads, pace, form) =>
+        (form ? peers[form.peer ?? 'torch'] : ours).firstCall(threads, request(id, pace, form)),
       limit: measureLimit,
       async clear(threads) {
         await ours.clear(threads);
-        if (peer !== null) await torch.clear(threads);
+        for (const peer of bench.ready) await peers[peer].clear(threads);
       },
     };
     const report = options.json ? jsonReport : options.markdown ? markdown() : table();
-    const machine = [`${name} (${isa})`, peer ?? 'no peer', cpus()[0]!.model, `Node ${process.version}`];
+    const sides = versions.size > 0 ? [...versions.values()] : ['no peer'];
+    const machine = [`${name} (${isa})`, ...sides, cpus()[0]!.model, `Node ${process.version}`];
     report.head(`${machine.join(', ')}; ${counts.at(-1)} threads, rounds: ${options.runs}`);
     if (options.out) writeFileSync(options.out, '');
     for (const of of chosen) {
@@ -120,8 +148,7 @@ async function main(names: readonly string[], options: Options): Promise<void> {
     }
     report.end();
   } finally {
-    await ours.close();
-    await torch.close();
+    for (const side of [ours, ...Object.values(peers)]) await side.close();
   }
 }
 
@@ -138,6 +165,9 @@ const program = new Command('bench')
   .option('--runs <n>', 'rounds of which the median is taken', count, 5)
   .option('--out <file>', 'write the lines of JSON there too')
   .option('--python <path>', 'the Python that has torch', 'python3')
+  .option('--jax <path>', 'the Python that has jax; else that of --python')
+  .option('--tensorflow <path>', 'the Python that has tensorflow; else that of --python')
+  .option('--torch-compile', 'time torch.compile too, which takes minutes to warm up')
   .option('--no-peer', 'time ours only')
   .addHelpText('after', `\nGroups:\n${list}`)
   .action(async (names: string[], options: Options) => {

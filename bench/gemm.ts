@@ -21,7 +21,7 @@ export const gemm = (threads: readonly number[]): Case[] =>
               matmul(x, y);
             });
         },
-        torch: () => {
+        forms: () => {
           const spec = { kind: 'real', shape: [n, n], dtype: 'f32', low: 0, high: 1 } as const;
           return [{ inputs: [spec, spec], code: 'torch.mm(x0, x1)' }];
         },

@@ -1,5 +1,6 @@
 /** Every case, by group; and how names select them. */
 import { type Case, caseId } from './case.js';
+import { compiled } from './compiled.js';
 import { gemm } from './gemm.js';
 import { limits } from './limits.js';
 import { ops } from './ops.js';
@@ -19,7 +20,12 @@ export const groups: readonly Group[] = [
   { name: 'ops', about: 'each op of the samples table, about a million elements', cases: (c) => ops(most(c)) },
   { name: 'gemm', about: 'f32 matrix products and their share of the peak', cases: gemm },
   { name: 'overhead', about: 'what an eager op costs beside its work', cases: (c) => overhead(most(c)) },
-  { name: 'train', about: 'training steps', cases: (c) => train(most(c)) },
+  { name: 'train', about: 'training steps, eager', cases: (c) => train(most(c)) },
+  {
+    name: 'compile',
+    about: 'what compile() reaches, beside PyTorch, JAX and TensorFlow',
+    cases: (c) => compiled(most(c)),
+  },
   { name: 'startup', about: 'what importing adds to a process', cases: (c) => startup(most(c)) },
   { name: 'memory', about: 'peak memory of 5 million eager ops', cases: (c) => memory(most(c)) },
   { name: 'limits', about: 'what the machine can do at most', cases: limits },

@@ -47,7 +47,7 @@ export const limits = (threads: readonly number[]): Case[] =>
       async measure(bench) {
         const value = bench.limit(name, count);
         if (value === null) throw new Error('there is no compiler');
-        return { unit, value, peerValue: null };
+        return { unit, value, rivals: [] };
       },
     })),
   );

@@ -1,4 +1,4 @@
-/** Times work in this process; bench/peers/torch_peer.py does the same in Python. */
+/** Times work in this process; bench/peers/peer.py does the same in Python. */
 import { median, type Pace } from './case.js';
 
 const WARM_UP = 0.05;
@@ -10,6 +10,7 @@ export function measure(work: () => unknown, { sample, samples, budget }: Pace):
     for (let i = 0; i < calls; i++) work();
     return (performance.now() - start) / 1e3;
   };
+  time(1); // what the first call records or compiles is no warm-up
   for (let spent = 0; spent < WARM_UP; ) spent += time(1);
   let calls = 1;
   while (time(calls) < sample) calls *= 2;

@@ -21,6 +21,6 @@ export const ops = (threads: number): Case[] =>
               sample.call(...inputs);
             });
         },
-        torch: () => [{ inputs: benchSpecs(sample), code: sample.bench!.torch }],
+        forms: () => [{ inputs: benchSpecs(sample), code: sample.bench!.torch }],
       }),
     );

@@ -3,13 +3,13 @@
  * leave is in the time; hence one long sample a round instead of the median of short ones.
  */
 import { add, at, backward, item, matmul, ones, softmax, type Tensor, tensor, zeros } from '../lib/index.js';
-import { type Case, type TorchForm, timed } from './case.js';
+import { type Case, type PeerForm, timed } from './case.js';
 
 interface Row {
   name: string;
   work?: number;
   make(): () => unknown;
-  torch: TorchForm;
+  torch: PeerForm;
 }
 
 const CHAIN = 100;
@@ -99,6 +99,6 @@ export const overhead = (threads: number): Case[] =>
       unit: 'ns',
       pace: { sample: 0.25, samples: 1, budget: 0 },
       ...row,
-      torch: () => [torch],
+      forms: () => [torch],
     }),
   );

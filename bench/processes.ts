@@ -76,7 +76,7 @@ export const startup = (threads: number): Case[] =>
       return {
         unit: field === 'ms' ? 'ms' : 'MB',
         value: sides.ours! - sides.ourBase!,
-        peerValue: sides.theirs === null ? null : sides.theirs - sides.theirBase!,
+        rivals: sides.theirs === null ? [] : [{ peer: 'torch', value: sides.theirs - sides.theirBase! }],
       };
     },
   }));
@@ -104,6 +104,7 @@ with torch.no_grad():
         field: 'mb',
         bare: false,
       });
-      return { unit: 'MB', value: sides.ours!, peerValue: sides.theirs };
+      const rivals = sides.theirs === null ? [] : [{ peer: 'torch', value: sides.theirs } as const];
+      return { unit: 'MB', value: sides.ours!, rivals };
     },
   }));

@@ -1,6 +1,6 @@
 /** How results are printed: a table for people, Markdown for the README, a line of JSON a case for programs. */
 import { styleText } from 'node:util';
-import { type Case, higherIsBetter, type Result } from './case.js';
+import { type Case, higherIsBetter, type Result, titleOf } from './case.js';
 
 export interface Row {
   readonly of: Case;
@@ -18,28 +18,66 @@ export interface Report {
 const SLOW = 0.8;
 
 /** Above 1 where ours is faster, or smaller. */
-export function ratio({ unit, value, peerValue }: Result): number | null {
-  if (peerValue === null) return null;
-  return higherIsBetter(unit) ? value / peerValue : peerValue / value;
+export function ratio({ unit, value, rivals: [best] }: Result): number | null {
+  if (best === undefined) return null;
+  return higherIsBetter(unit) ? value / best.value : best.value / value;
 }
 
 const number = (x: number): string => (Math.abs(x) >= 100 ? x.toFixed(0) : x.toPrecision(3));
 const times = (x: number | null): string => (x === null ? '' : `${x.toFixed(2)}x`);
 const percent = (x: number | undefined): string => (x === undefined ? '' : `${(100 * x).toFixed(0)}%`);
-const columns = ({ of, result }: Row): string[] => [
-  of.name,
-  number(result.value),
-  result.peerValue === null ? '' : number(result.peerValue),
-  result.unit,
-  times(ratio(result)),
-  percent(result.share),
-];
+
+/** Samples in a second, of a time in the result's unit. */
+function rate({ unit, samples }: Result, value: number): number | null {
+  const perSecond = { ns: 1e9, us: 1e6, ms: 1e3 } as Partial<Record<string, number>>;
+  return samples === undefined ? null : (samples * perSecond[unit]!) / value;
+}
+const rateText = (result: Result, value: number): string => {
+  const r = rate(result, value);
+  return r === null ? '' : `${Number(r.toPrecision(3)).toLocaleString('en')} samples/s`;
+};
+const onlyTorch = ({ rivals }: Result): boolean => rivals.every(({ peer }) => peer === 'torch');
+/** The best peer and its form; PyTorch alone goes without its name. */
+function bestTitle(result: Result): string {
+  const [best] = result.rivals;
+  if (best === undefined) return '';
+  return onlyTorch(result) ? (best.form ?? '') : titleOf(best.peer, best.form);
+}
+
+/** Which form of the peer was best, the other peers' best, rates, and what else is to be said. */
+function remarks(result: Result): string {
+  const [best, ...others] = result.rivals;
+  const parts = [
+    bestTitle(result),
+    ...others.map(({ peer, form, value }) => `${titleOf(peer, form)} ${number(value)}`),
+  ];
+  if (result.samples) {
+    const both = best ? `${rateText(result, result.value)} : ${rateText(result, best.value)}` : '';
+    parts.push(both || rateText(result, result.value));
+  }
+  parts.push(result.note ?? '');
+  return parts.filter(Boolean).join('; ');
+}
 
 export function json({ of, result }: Row): string {
-  const { unit, value, peerValue, share, note } = result;
-  const peer = peerValue === null ? null : 'torch';
-  const line = { group: of.group, case: of.name, ours: 'brasa', peer, value, peerValue, unit, ratio: ratio(result) };
-  return JSON.stringify({ ...line, threads: of.threads, ...(share ? { share } : {}), ...(note ? { note } : {}) });
+  const { unit, value, rivals, forms, share, samples, note } = result;
+  const [best] = rivals;
+  const line = {
+    group: of.group,
+    case: of.name,
+    ours: 'brasa',
+    peer: best?.peer ?? null,
+    value,
+    peerValue: best?.value ?? null,
+    unit,
+    ratio: ratio(result),
+    threads: of.threads,
+    ...(best ? { rivals, forms } : {}),
+    ...(samples ? { rate: rate(result, value), peerRate: best ? rate(result, best.value) : null } : {}),
+    ...(share ? { share } : {}),
+    ...(note ? { note } : {}),
+  };
+  return JSON.stringify(line);
 }
 
 export const jsonReport: Report = {
@@ -48,6 +86,12 @@ export const jsonReport: Report = {
   failure: (of, message) => console.error(`bench: ${of.group}, ${of.name}: ${message}`),
   end() {},
 };
+
+/** Which forms of the peers took part, where any has a name. */
+function formsOf(rows: readonly Row[]): string {
+  const forms = new Set(rows.flatMap(({ result }) => result.forms ?? []));
+  return [...forms].some((form) => form.includes(', ')) ? `Timed beside it: ${[...forms].join('; ')}` : '';
+}
 
 /** Says which rows were slow. */
 function slowRows(rows: readonly Row[]): string {
@@ -76,35 +120,46 @@ export function table(): Report {
       rows.push(row);
       const r = ratio(row.result);
       const color = r === null ? 'reset' : r >= 1 ? 'green' : r >= SLOW ? 'yellow' : 'red';
-      console.log(style(color, line(columns(row)).trimEnd()) + (row.result.note ? `  ${row.result.note}` : ''));
+      const { unit, value, rivals, share } = row.result;
+      const theirs = rivals[0] ? number(rivals[0].value) : '';
+      const cells = [row.of.name, number(value), theirs, unit, times(r), percent(share)];
+      const more = remarks(row.result);
+      console.log(style(color, line(cells).trimEnd()) + (more ? `  ${more}` : ''));
     },
     failure(of, message) {
       begin(of);
       console.log(`  ${of.name.padEnd(46)} failed: ${message}`);
     },
     end() {
-      const slow = slowRows(rows);
-      if (slow) console.log(`\n${slow}`);
+      for (const text of [formsOf(rows), slowRows(rows)]) if (text) console.log(`\n${text}`);
     },
   };
 }
 
 export function markdown(): Report {
   const rows: Row[] = [];
+  const line = (cells: readonly string[]) => console.log(`| ${cells.join(' | ')} |`);
+  const side = (result: Result, value: number, also: string): string => {
+    const notes = [rateText(result, value), also].filter(Boolean).join('; ');
+    return `${number(value)} ${result.unit}${notes ? ` (${notes})` : ''}`;
+  };
   return {
     head(machine) {
       console.log(`${machine}\n`);
-      console.log('| group | case | brasa | PyTorch | unit | ratio | of peak |');
-      console.log('|---|---|--:|--:|---|--:|--:|');
+      line(['group', 'case', 'brasa', 'best peer', 'ratio', 'of peak']);
+      console.log('| --- | --- | --- | --- | --- | --- |');
     },
     row(row) {
       rows.push(row);
-      console.log(`| ${[row.of.group, ...columns(row)].join(' | ')} |`);
+      const { of, result } = row;
+      const [best] = result.rivals;
+      const theirs = best ? side(result, best.value, bestTitle(result)) : '';
+      const ours = side(result, result.value, result.note ?? '');
+      line([of.group, of.name, ours, theirs, ratio(result)?.toFixed(2) ?? '', percent(result.share)]);
     },
-    failure: (of, message) => console.log(`| ${of.group} | ${of.name} | failed: ${message} | | | | |`),
+    failure: (of, message) => line([of.group, of.name, `failed: ${message}`, '', '', '']),
     end() {
-      const slow = slowRows(rows);
-      if (slow) console.log(`\n${slow}`);
+      for (const text of [formsOf(rows), slowRows(rows)]) if (text) console.log(`\n${text}`);
     },
   };
 }

@@ -1,24 +1,14 @@
 #!/usr/bin/env python3
-"""Times PyTorch: a line of JSON in, a line out.
-
-{"case", "inputs", "setup", "code", "grad", "sample", "samples", "budget"} -> {"seconds"} or {"error"};
-{"clear": true} drops what is kept of a case. bench/case.ts says what the fields mean; `code` is timed as bench/measure.ts does.
-"""
-import json
+"""PyTorch's side of the cases; peer.py has the protocol."""
 import math
-import statistics
-import sys
-import timeit
 
-try:
+import peer
+
+with peer.importing():
     import torch
-except ImportError as error:
-    print(json.dumps({"error": str(error)}))
-    sys.exit()
-from torch import nn
-from torch.nn import functional as F
+    from torch import nn
+    from torch.nn import functional as F
 
-WARM_UP = 0.05
 DTYPES = {
     "f32": torch.float32, "f64": torch.float64, "f16": torch.float16, "bf16": torch.bfloat16,
     "i8": torch.int8, "u8": torch.uint8, "i32": torch.int32, "i64": torch.int64, "bool": torch.bool,
@@ -38,11 +28,7 @@ def tensor(spec):
     return torch.empty(shape, dtype=dtype).uniform_(low, high)
 
 
-def cnn():
-    return nn.Sequential(
-        nn.Conv2d(1, 32, 3), nn.ReLU(), nn.Conv2d(32, 64, 3), nn.ReLU(), nn.MaxPool2d(2),
-        nn.Flatten(), nn.Linear(9216, 128), nn.ReLU(), nn.Linear(128, 10),
-    )
+# ---- models
 
 
 def mlp(*sizes):
@@ -50,64 +36,107 @@ def mlp(*sizes):
     return nn.Sequential(*layers[:-1])
 
 
-def train_step(model, shape, classes, channels_last, fused):
-    """A step of Adam on one batch; `fused` takes the optimizer that is one kernel."""
-    x, y = torch.randn(shape), torch.randint(0, classes, shape[:1])
+def cnn():
+    return nn.Sequential(
+        nn.Conv2d(1, 32, 3), nn.ReLU(), nn.Conv2d(32, 64, 3), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Flatten(), nn.Linear(9216, 128), nn.ReLU(), nn.Linear(128, 10),
+    )
+
+
+class LSTM(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.LSTM(256, 256, 2)
+        self.head = nn.Linear(256, 65)
+
+    def forward(self, x):  # (T,B,I) -> (T*B,C)
+        return self.head(self.layers(x)[0].flatten(0, 1))
+
+
+class Block(nn.Module):
+    def __init__(self, channels, width, stride):
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv2d(channels, width, 3, stride, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU(),
+            nn.Conv2d(width, width, 3, 1, 1, bias=False), nn.BatchNorm2d(width),
+        )
+        self.shortcut = nn.Identity()
+        if stride != 1 or channels != width:
+            self.shortcut = nn.Sequential(nn.Conv2d(channels, width, 1, stride, bias=False), nn.BatchNorm2d(width))
+
+    def forward(self, x):
+        return F.relu(self.body(x) + self.shortcut(x))
+
+
+def resnet18():
+    widths = [64, 64, 128, 256, 512]
+    blocks = [
+        block
+        for i in range(4)
+        for block in (Block(widths[i], widths[i + 1], 1 if i == 0 else 2), Block(widths[i + 1], widths[i + 1], 1))
+    ]
+    return nn.Sequential(
+        nn.Conv2d(3, 64, 7, 2, 3, bias=False), nn.BatchNorm2d(64), nn.ReLU(), nn.MaxPool2d(3, 2, 1),
+        *blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(512, 1000),
+    )
+
+
+# ---- work: a step, and no need to wait for it
+
+
+def train_step(model, shape, classes, optimizer, channels_last=False, kind="default", compiled=False):
+    """`kind`: the optimizer's implementation, "fused", "foreach" or PyTorch's own choice."""
+    x = torch.randn(shape)
     if channels_last:
         model = model.to(memory_format=torch.channels_last)
         x = x.contiguous(memory_format=torch.channels_last)
-    optimizer = torch.optim.Adam(model.parameters(), fused=True if fused else None)
+    with torch.no_grad():
+        y = torch.randint(0, classes, model(x).shape[:1])
+    options = {} if kind == "default" else {kind: True}
+    if optimizer == "SGD":
+        options.update(lr=0.01, momentum=0.9)
+    optimize = getattr(torch.optim, optimizer)(model.parameters(), **options)
+
+    def loss(x, y):
+        return F.cross_entropy(model(x), y)
+
+    if compiled:
+        loss = torch.compile(loss)
 
     def step():
-        optimizer.zero_grad()
-        F.cross_entropy(model(x), y).backward()
-        optimizer.step()
+        optimize.zero_grad()
+        loss(x, y).backward()
+        optimize.step()
 
-    return step
-
-
-def prepare(request):
-    scope = {"torch": torch, "F": F, "cnn": cnn, "mlp": mlp, "train_step": train_step}
-    scope.update({f"x{i}": tensor(spec) for i, spec in enumerate(request.get("inputs", []))})
-    exec(request.get("setup", ""), scope)
-    return timeit.Timer(request["code"], globals=scope)
+    return step, None
 
 
-def measure(timer, sample, samples, budget):
-    spent = 0.0
-    while spent < WARM_UP:
-        spent += timer.timeit(1)
-    calls = 1
-    while timer.timeit(calls) < sample:
-        calls *= 2
-    times, spent = [], 0.0
-    while len(times) < samples or spent < budget:
-        seconds = timer.timeit(calls)
-        times.append(seconds / calls)
-        spent += seconds
-    return statistics.median(times)
+def one(x):
+    return x * 1.5
 
 
-def main():
-    torch.set_num_threads(int(sys.argv[1]))
-    prepared = {}
-    print(json.dumps({"name": f"torch {torch.__version__}"}), flush=True)
-    for line in sys.stdin:
-        request = json.loads(line)
-        try:
-            if request.get("clear"):
-                prepared.clear()
-                answer = {}
-            else:
-                with torch.set_grad_enabled(request.get("grad", False)):
-                    case = request["case"]
-                    if case not in prepared:
-                        prepared[case] = prepare(request)
-                    pace = (request["sample"], request["samples"], request["budget"])
-                    answer = {"seconds": measure(prepared[case], *pace)}
-        except Exception as error:
-            answer = {"error": f"{type(error).__name__}: {error}".split("\n")[0]}
-        print(json.dumps(answer), flush=True)
+def eight(x):
+    return (((x * 1.5 + 0.5 - 0.25).clamp_min(-1)) * 0.75 + 0.125).abs().clamp_max(2)
 
 
-main()
+def elementwise(name, size, form):
+    x = torch.randn(size)
+    if form == "in place":
+        y = torch.empty_like(x)
+        if name == "one":
+            return lambda: torch.mul(x, 1.5, out=y), None
+        return lambda: torch.mul(x, 1.5, out=y).add_(0.5).sub_(0.25).clamp_min_(-1).mul_(0.75).add_(0.125).abs_().clamp_max_(2), None
+    fn = {"one": one, "eight": eight}[name]
+    if form == "compiled":
+        fn = torch.compile(fn)
+    return lambda: fn(x), None
+
+
+torch.set_num_threads(peer.threads())
+names = dict(torch=torch, F=F, mlp=mlp, cnn=cnn, lstm=LSTM, resnet18=resnet18, train_step=train_step, elementwise=elementwise)
+peer.serve(
+    f"torch {torch.__version__}",
+    names,
+    context=lambda request: torch.set_grad_enabled(request.get("grad", False)),
+    inputs=lambda request: {f"x{i}": tensor(spec) for i, spec in enumerate(request.get("inputs", []))},
+)

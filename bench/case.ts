@@ -116,8 +116,8 @@ export interface TimedCase {
 }
 
 const short: Pace = { sample: 0.002, samples: 5, budget: 0.1 };
-/** A form that takes so many times its peer's best in the first round is not run in further ones. */
-const HOPELESS = 1.5;
+/** A form that takes so many times its peer's best, or the best of all, in the first round is not run in further ones. */
+const HOPELESS = { ofPeer: 1.5, ofAll: 3 };
 
 /** A case timed in the workers. */
 export function timed({ unit, work = 1, samples, pace = short, forms, limit, first, ...rest }: TimedCase): Case {
@@ -142,9 +142,11 @@ export function timed({ unit, work = 1, samples, pace = short, forms, limit, fir
       const taken = (peers.length === 0 ? [] : forms()).filter(
         ({ peer = 'torch', slow }) => peers.includes(peer) && (!slow || bench.slow),
       );
+      const bestOf = (some: readonly PeerForm[]) => Math.min(...some.flatMap((form) => seen.get(form) ?? []));
       const hopeless = (form: PeerForm): boolean => {
-        const rivals = taken.filter((one) => one.peer === form.peer && seen.has(one));
-        return seen.has(form) && seen.get(form)! > HOPELESS * Math.min(...rivals.map((one) => seen.get(one)!));
+        const seconds = seen.get(form) ?? 0;
+        const rivals = taken.filter(({ peer }) => peer === form.peer);
+        return seconds > HOPELESS.ofPeer * bestOf(rivals) || seconds > HOPELESS.ofAll * bestOf(taken);
       };
       const [ours, peak, ...theirs] = await interleave(bench.runs, [
         () => (first ? bench.firstCall(id, threads, pace) : bench.timeOurs(id, threads, pace)),

@@ -22,9 +22,11 @@ struct Entry {
   const char* label;
 };
 
+constexpr int kMostOps = 512;
+
 // Kernels by op id, in the order of registration: fastest first.
 std::vector<Entry>& entries(int op) {
-  static std::vector<Entry> table[512];
+  static std::vector<Entry> table[kMostOps];
   return table[op];
 }
 
@@ -89,9 +91,19 @@ Status cpu_read(const Buffer* from, int64_t offset, void* to, int64_t bytes) {
   return kOk;
 }
 
+// The first kernel that takes the plan's call makes it.
+Status make_plan(CpuPlan& plan) {
+  if (plan.call.op < 0 || plan.call.op >= kMostOps) return kInvalid;
+  Status status = kUnsupported;
+  for (const Entry& entry : entries(plan.call.op)) {
+    status = entry.make(plan);
+    if (status != kUnsupported) break;
+  }
+  return status;
+}
+
 Status cpu_plan(const Call* call, Plan** out) {
   std::call_once(registered, register_kernels);
-  if (call->op < 0 || call->op >= 512) return kInvalid;
   OwnedPlan* plan = new (std::nothrow) OwnedPlan();
   if (!plan) return kOutOfMemory;
   plan->layouts.assign(call->in, call->in + call->nin);
@@ -102,11 +114,7 @@ Status cpu_plan(const Call* call, Plan** out) {
   plan->call.in = plan->layouts.data();
   plan->call.out = plan->layouts.data() + call->nin;
   plan->call.params = plan->params.data();
-  Status status = kUnsupported;
-  for (const Entry& entry : entries(call->op)) {
-    status = entry.make(*plan);
-    if (status != kUnsupported) break;
-  }
+  const Status status = make_plan(*plan);
   if (status != kOk) {
     delete plan;
     return status;
@@ -153,20 +161,35 @@ void* plan_alloc(CpuPlan& plan, size_t bytes) {
   void* p = nullptr;
   if (posix_memalign(&p, 64, bytes > 0 ? bytes : 64) != 0) return nullptr;
   memset(p, 0, bytes);
-  static_cast<OwnedPlan&>(plan).allocations.push_back(p);
+  static_cast<OwnedPlan&>(plan.owner ? *plan.owner : plan).allocations.push_back(p);
   return p;
 }
 
+Status make_part(CpuPlan& owner, const Call& call, CpuPlan* part) {
+  *part = {nullptr, call, nullptr, owner.owner ? owner.owner : &owner};
+  Layout* layouts = static_cast<Layout*>(plan_alloc(*part, (call.nin + call.nout) * sizeof(Layout)));
+  double* params = static_cast<double*>(plan_alloc(*part, call.nparams * sizeof(double)));
+  if (!layouts || !params) return kOutOfMemory;
+  if (call.nin) memcpy(layouts, call.in, call.nin * sizeof(Layout));
+  if (call.nout) memcpy(layouts + call.nin, call.out, call.nout * sizeof(Layout));
+  if (call.nparams) memcpy(params, call.params, call.nparams * sizeof(double));
+  part->call.in = layouts;
+  part->call.out = layouts + call.nin;
+  part->call.params = params;
+  return make_plan(*part);
+}
+
 void* scratch(int slot, size_t bytes) {
+  constexpr int kScratches = kTileScratch + 1;
   struct Scratch {
-    void* data[5] = {};
-    size_t size[5] = {};
+    void* data[kScratches] = {};
+    size_t size[kScratches] = {};
     ~Scratch() {
       for (void* p : data) ::free(p);
     }
   };
   static thread_local Scratch local;
-  if (slot < 0 || slot > 4) return nullptr;
+  if (slot < 0 || slot >= kScratches) return nullptr;
   if (local.size[slot] < bytes) {
     ::free(local.data[slot]);
     local.size[slot] = 0;

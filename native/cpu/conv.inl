@@ -1,7 +1,8 @@
 // conv2d and its two gradients. Storage is converted when it is packed and when a result is stored; arithmetic is in
-// f32 or f64.
+// f32 or f64. conv2dThen and conv2dGradInputThen run a tile program over each block of the result.
 #include "conv_grad_weight.inl"
 #include "conv_reference.inl"
+#include "epilogue.inl"
 
 namespace brasa::cpu::BRASA_ISA {
 namespace {
@@ -75,9 +76,12 @@ struct ConvPlan {
   int64_t groups, in_channels, out_channels;  // channels of one group
   int64_t w_lane, w_channel, w_group;  // strides of w by output channel, input channel and group of this convolution
   bool by_pixel;
-  int64_t panels;
+  int64_t panels, finished;  // output channels that a block finishes at a time
   int npass;
   Pass* pass;
+  bool has_bias;
+  int32_t y;                 // which of the call's outputs
+  const Epilogue* epilogue;  // null: nothing follows
 };
 
 constexpr int64_t kDepth = 160;  // k a sweep: a panel of weights of 20K, which stays in L1
@@ -145,6 +149,14 @@ struct Block {
   int64_t group, n0, n1, r0, r1, p0, p1;
 };
 
+// The block's output channels from `first` on are final, in the only pass of the convolution.
+inline bool finish_channels(const ConvPlan& conv, const Args& args, const Block& b, int64_t first, int64_t channels) {
+  if (!conv.epilogue) return true;
+  const int64_t at[] = {b.n0, b.group * conv.out_channels + first, b.r0, 0};
+  const int64_t size[] = {b.n1 - b.n0, channels, b.r1 - b.r0, conv.dst.w};
+  return finish_block(*conv.epilogue, args, at, size) == kOk;
+}
+
 // Splits the block's rows into segments of at most `run` pixels, the longer ones first; returns how many those are.
 inline int64_t cut_segments(const ConvPlan& conv, const Pass& p, const Block& b, int64_t run, Segment* out,
                             int64_t* count) {
@@ -169,8 +181,8 @@ inline int64_t cut_segments(const ConvPlan& conv, const Pass& p, const Block& b,
 }
 
 template <class T, class S>
-void run_channels(const ConvPlan& conv, const Pass& p, const Block& b, const T* slab, const Segment* segments,
-                  int64_t split, int64_t count, const T* weights, const T* bias, T* tiles, S* out) {
+bool run_channels(const ConvPlan& conv, const Pass& p, const Block& b, const T* slab, const Segment* segments,
+                  int64_t split, int64_t count, const T* weights, const T* bias, T* tiles, S* out, const Args& args) {
   const int64_t k = conv.in_channels * p.taps, sweeps = most(1, ceil_div(k, kDepth)), depth = ceil_div(k, sweeps);
   const int64_t pieces = ceil_div(p.cols, kRun), base = p.cols / pieces;
   const int64_t pixel = p.col_step * conv.dst.sw, channel = conv.dst.sc;
@@ -204,7 +216,9 @@ void run_channels(const ConvPlan& conv, const Pass& p, const Block& b, const T* 
         }
       }
     }
+    if (!finish_channels(conv, args, b, first, lanes)) return false;
   }
+  return true;
 }
 
 template <class T, class S>
@@ -282,12 +296,11 @@ void pack_weights(const ConvPlan& conv, const Pass& p, const S* w, T* out) {
 // ---- run
 
 template <class S>
-Status run_conv(const CpuPlan& plan, const void* source, const void* weight, const Layout* bias_layout,
-                const void* bias_data, void* result) {
+Status run_conv(const CpuPlan& plan, const Args& args) {
   using T = Compute<S>;
   const ConvPlan& conv = *static_cast<const ConvPlan*>(plan.state);
-  const S* x = static_cast<const S*>(source);
-  S* out = static_cast<S*>(result);
+  const S* x = static_cast<const S*>(args.in[0]);
+  S* out = static_cast<S*>(args.out[conv.y]);
   const int64_t panel_width = conv.by_pixel ? 1 : NR<T>, bias_size = conv.groups * conv.panels * panel_width;
   int64_t most_taps = 0;
   for (int i = 0; i < conv.npass; ++i) most_taps = most(most_taps, conv.pass[i].taps);
@@ -296,16 +309,16 @@ Status run_conv(const CpuPlan& plan, const void* source, const void* weight, con
   if (!weights) return kOutOfMemory;
   T* bias = weights + round_up(weight_size, 64);
   __builtin_memset(bias, 0, bias_size * sizeof(T));
-  if (bias_layout) {
+  if (conv.has_bias) {
     for (int64_t o = 0; o < conv.groups * conv.out_channels; ++o)
       bias[o / conv.out_channels * conv.panels * panel_width + o % conv.out_channels] =
-          load_one(static_cast<const S*>(bias_data) + o * bias_layout->strides[0]);
+          load_one(static_cast<const S*>(args.in[2]) + o * plan.call.in[2].strides[0]);
   }
   bool failed = false;
   for (int i = 0; i < conv.npass; ++i) {
     const Pass& p = conv.pass[i];
     if (p.rows == 0 || p.cols == 0 || conv.dst.n == 0 || conv.out_channels == 0) continue;
-    pack_weights(conv, p, static_cast<const S*>(weight), weights);
+    pack_weights(conv, p, static_cast<const S*>(args.in[1]), weights);
     const int64_t row_blocks = ceil_div(p.rows, p.block_rows), image_blocks = ceil_div(conv.dst.n, p.block_images);
     const int64_t units = conv.groups * image_blocks * row_blocks;
     // Few blocks: split the output channels too, so that many threads find work.
@@ -341,22 +354,27 @@ Status run_conv(const CpuPlan& plan, const void* source, const void* weight, con
         }
         int64_t count;
         const int64_t split = cut_segments(conv, p, b, run, segment, &count);
-        if (conv.by_pixel)
+        bool done;
+        if (conv.by_pixel) {
           run_pixels<T>(conv, p, b, base, segment, split, count, weights, bias, out);
-        else
-          run_channels<T>(conv, p, b, base, segment, split, count, weights, bias, tile, out);
+          done = finish_channels(conv, args, b, 0, conv.out_channels);
+        } else {
+          done = run_channels<T>(conv, p, b, base, segment, split, count, weights, bias, tile, out, args);
+        }
+        if (!done) __atomic_store_n(&failed, true, __ATOMIC_RELAXED);
       }
     });
   }
   return failed ? kOutOfMemory : kOk;
 }
 
-Status plan_passes(CpuPlan& plan, ConvPlan* conv, const ConvParams& a, bool gradient) {
-  return for_float(plan.call.out[0].dtype, [&](auto s) {
+Status plan_passes(CpuPlan& plan, ConvPlan* conv, int32_t dtype, const ConvParams& a, bool gradient) {
+  return for_float(dtype, [&](auto s) {
     using S = decltype(s);
     using T = Compute<S>;
     conv->by_pixel = conv->out_channels <= Simd<T>::N / 2;
     conv->panels = conv->by_pixel ? conv->out_channels : ceil_div(conv->out_channels, NR<T>);
+    conv->finished = conv->by_pixel ? conv->out_channels : NR<T>;
     conv->npass = gradient ? int(a.stride_h * a.stride_w) : 1;
     conv->pass = static_cast<Pass*>(plan_alloc(plan, conv->npass * sizeof(Pass)));
     if (!conv->pass) return kOutOfMemory;
@@ -381,53 +399,82 @@ Status plan_passes(CpuPlan& plan, ConvPlan* conv, const ConvParams& a, bool grad
   });
 }
 
-Status make_conv2d(CpuPlan& plan) {
-  const Call& call = plan.call;
+// The plan of a convolution (gradient: of its input's gradient), whose call is `call` and may be part of the plan's.
+Status plan_conv(CpuPlan& plan, const Call& call, bool gradient, ConvPlan** out) {
   ConvParams a;
-  if (!conv_operands(call, call.nin == 3 ? 3 : 2) || !conv_params(call, &a)) return kUnsupported;
+  const bool has_bias = !gradient && call.nin == 3;
+  if (!conv_operands(call, has_bias ? 3 : 2) || !conv_params(call, &a)) return kUnsupported;
   ConvPlan* conv = static_cast<ConvPlan*>(plan_alloc(plan, sizeof(ConvPlan)));
   if (!conv) return kOutOfMemory;
   conv->src = image_of(call.in[0]), conv->w = image_of(call.in[1]), conv->dst = image_of(call.out[0]);
-  conv->groups = a.groups, conv->in_channels = conv->w.c, conv->out_channels = conv->w.n / a.groups;
-  conv->w_lane = conv->w.sn, conv->w_channel = conv->w.sc, conv->w_group = conv->out_channels * conv->w.sn;
-  plan.state = conv;
+  const int64_t per_group = conv->w.n / a.groups;
+  conv->groups = a.groups, conv->w_group = per_group * conv->w.sn;
+  conv->in_channels = gradient ? per_group : conv->w.c, conv->out_channels = gradient ? conv->w.c : per_group;
+  conv->w_lane = gradient ? conv->w.sc : conv->w.sn, conv->w_channel = gradient ? conv->w.sn : conv->w.sc;
+  conv->has_bias = has_bias;
+  plan.state = *out = conv;
   for_float(call.out[0].dtype, [&](auto s) {
-    plan.run = [](const CpuPlan& plan, const Args& args) {
-      const bool bias = plan.call.nin == 3;
-      return run_conv<decltype(s)>(plan, args.in[0], args.in[1], bias ? &plan.call.in[2] : nullptr,
-                                   bias ? args.in[2] : nullptr, args.out[0]);
-    };
+    plan.run = run_conv<decltype(s)>;
     return kOk;
   });
-  return plan_passes(plan, conv, a, false);
+  return plan_passes(plan, conv, call.out[0].dtype, a, gradient);
 }
 
-Status make_grad_input(CpuPlan& plan) {
-  const Call& call = plan.call;
-  ConvParams a;
-  if (!conv_operands(call, 2) || !conv_params(call, &a)) return kUnsupported;
-  ConvPlan* conv = static_cast<ConvPlan*>(plan_alloc(plan, sizeof(ConvPlan)));
-  if (!conv) return kOutOfMemory;
-  conv->src = image_of(call.in[0]), conv->w = image_of(call.in[1]), conv->dst = image_of(call.out[0]);
-  conv->groups = a.groups, conv->in_channels = conv->w.n / a.groups, conv->out_channels = conv->w.c;
-  conv->w_lane = conv->w.sc, conv->w_channel = conv->w.sn, conv->w_group = conv->in_channels * conv->w.sn;
-  plan.state = conv;
-  for_float(call.out[0].dtype, [&](auto s) {
-    plan.run = [](const CpuPlan& plan, const Args& args) {
-      return run_conv<decltype(s)>(plan, args.in[0], args.in[1], nullptr, nullptr, args.out[0]);
-    };
-    return kOk;
-  });
-  return plan_passes(plan, conv, a, true);
+template <bool gradient>
+Status make_conv(CpuPlan& plan) {
+  ConvPlan* conv;
+  return plan_conv(plan, plan.call, gradient, &conv);
+}
+
+template <bool gradient>
+constexpr const char* kConvName = gradient ? "conv2dGradInput" : "conv2d";
+
+constexpr int64_t kLeastBlock = 2048;  // elements; the program takes longer to start than smaller ones to read
+
+template <bool gradient>
+Status make_conv_then(CpuPlan& plan) {
+  Followed call;
+  Status status = take_apart(plan, kConvName<gradient>, &call);
+  ConvPlan* conv = nullptr;
+  if (status == kOk) status = plan_conv(plan, call.plain, gradient, &conv);
+  if (status != kOk) return status;
+  // Blocks of several passes lie between one another.
+  if (conv->npass != 1) return kUnsupported;
+  const Pass& p = conv->pass[0];
+  if (p.block_images * p.block_rows * p.cols * conv->finished < kLeastBlock) return kUnsupported;
+  conv->y = call.y;
+  const int32_t dims[] = {0, 1, 2, 3};
+  Epilogue* epilogue = nullptr;
+  status = make_epilogue(plan, call, 4, dims, &epilogue);
+  const int64_t images[] = {least(p.block_images, conv->dst.n), conv->dst.n % p.block_images};
+  const int64_t widths[] = {least(conv->finished, conv->out_channels), conv->out_channels % conv->finished};
+  const int64_t heights[] = {p.block_rows, p.rows % p.block_rows};
+  for (const int64_t n : images)
+    for (const int64_t c : widths)
+      for (const int64_t h : heights) {
+        const int64_t size[] = {n, c, h, conv->dst.w};
+        if (status == kOk) status = expect_block(plan, epilogue, size);
+      }
+  conv->epilogue = epilogue;
+  return status;
+}
+
+template <bool gradient>
+Status make_conv_whole(CpuPlan& plan) {
+  return make_whole(plan, kConvName<gradient>);
 }
 
 }  // namespace
 
 void register_conv() {
-  register_kernel("conv2d", make_conv2d, "direct");
+  register_kernel("conv2d", make_conv<false>, "direct");
   register_kernel("conv2d", make_reference<ForwardReference>, "reference");
-  register_kernel("conv2dGradInput", make_grad_input, "direct");
+  register_kernel("conv2dGradInput", make_conv<true>, "direct");
   register_kernel("conv2dGradInput", make_reference<GradInputReference>, "reference");
+  register_kernel("conv2dThen", make_conv_then<false>, "blocks");
+  register_kernel("conv2dThen", make_conv_whole<false>, "whole");
+  register_kernel("conv2dGradInputThen", make_conv_then<true>, "blocks");
+  register_kernel("conv2dGradInputThen", make_conv_whole<true>, "whole");
   register_kernel("conv2dGradWeight", make_grad_weight, "direct");
   register_kernel("conv2dGradWeight", make_reference<GradWeightReference>, "reference");
 }

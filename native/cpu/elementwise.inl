@@ -94,7 +94,7 @@ Block locate(const Program& p, int64_t t, int64_t* at) {
 
 bool run_tiles(const Program& p, const Args& args, int64_t begin, int64_t end) {
   const int64_t table = ((p.nregs + 1) * int64_t(sizeof(Source)) + 63) / 64 * 64;
-  char* memory = static_cast<char*>(scratch(0, table + p.ncells * kCell + (p.nslots + 1) * p.slot_bytes));
+  char* memory = static_cast<char*>(scratch(kTileScratch, table + p.ncells * kCell + (p.nslots + 1) * p.slot_bytes));
   if (!memory) return false;
   Source* reg = reinterpret_cast<Source*>(memory) + 1;  // reg[-1]: the operand that an instruction has not
   char *cells = memory + table, *slots = cells + p.ncells * kCell, *raw = slots + p.nslots * p.slot_bytes;
@@ -244,9 +244,8 @@ const Layout& lead_layout(const Call& call, int32_t nsums) {
   return call.in[0];
 }
 
-// Memory comes from `owner`, which may be the plan itself. The last `nsums` outputs are sums, of stride 0 where they
-// add.
-Status make_tiles(CpuPlan& owner, CpuPlan& plan, int32_t nsums = 0) {
+// The last `nsums` outputs are sums, of stride 0 where they add.
+Status make_tiles(CpuPlan& plan, int32_t nsums = 0) {
   const Call& call = plan.call;
   const int32_t given = call.nin + call.nscalars;
   if (call.nout < 1 || call.nout > kMaxOutputs || call.nin > kMaxInputs || call.nparams <= given) return kInvalid;
@@ -264,10 +263,10 @@ Status make_tiles(CpuPlan& owner, CpuPlan& plan, int32_t nsums = 0) {
     if (lead.shape[d] == 0) return kOk;
 
   const int32_t most = call.nin + given + count + call.nout;  // registers, casts included
-  Program* program = static_cast<Program*>(plan_alloc(owner, sizeof(Program)));
-  Port* ports = static_cast<Port*>(plan_alloc(owner, (call.nin + call.nout) * sizeof(Port)));
-  Instruction* instr = static_cast<Instruction*>(plan_alloc(owner, most * sizeof(Instruction)));
-  int32_t* numbers = static_cast<int32_t*>(plan_alloc(owner, 5 * most * sizeof(int32_t)));
+  Program* program = static_cast<Program*>(plan_alloc(plan, sizeof(Program)));
+  Port* ports = static_cast<Port*>(plan_alloc(plan, (call.nin + call.nout) * sizeof(Port)));
+  Instruction* instr = static_cast<Instruction*>(plan_alloc(plan, most * sizeof(Instruction)));
+  int32_t* numbers = static_cast<int32_t*>(plan_alloc(plan, 5 * most * sizeof(int32_t)));
   if (!program || !ports || !instr || !numbers) return kOutOfMemory;
   Program& p = *program;
   plan.state = program;
@@ -309,7 +308,7 @@ Status make_tiles(CpuPlan& owner, CpuPlan& plan, int32_t nsums = 0) {
   return kOk;
 }
 
-Status make_elementwise(CpuPlan& plan) { return make_tiles(plan, plan); }
+Status make_elementwise(CpuPlan& plan) { return make_tiles(plan); }
 
 // ---- programs that end in sums
 
@@ -373,7 +372,8 @@ Status make_many(CpuPlan& plan) {
     parts[i].call.out = call.out + i * nout;
     parts[i].call.params = call.params + 3;
     parts[i].call.nparams = call.nparams - 3;
-    const Status status = make_tiles(plan, parts[i]);
+    parts[i].owner = &plan;
+    const Status status = make_tiles(parts[i]);
     if (status != kOk) return status;
     const Program* p = static_cast<const Program*>(parts[i].state);
     npieces += parts[i].run == run_program ? (p->total + p->grain - 1) / p->grain : 1;

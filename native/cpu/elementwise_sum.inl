@@ -94,7 +94,8 @@ Status make_sums(CpuPlan& plan) {
   s->tiles.call.out = layouts;
   s->tiles.call.params = call.params + 1 + count;
   s->tiles.call.nparams = call.nparams - 1 - count;
-  const Status status = make_tiles(plan, s->tiles, count);
+  s->tiles.owner = &plan;
+  const Status status = make_tiles(s->tiles, count);
   if (status != kOk) return status;
   if (!s->tiles.state) return kInvalid;  // no elements: nothing would be written
   const Program& p = *static_cast<const Program*>(s->tiles.state);

@@ -1,5 +1,6 @@
 // The ways matmul computes one product: rows, direct, packed, reference. See gemm.inl for who takes which.
 #pragma once
+#include "epilogue.inl"
 #include "gemm_kernel.inl"
 
 namespace brasa::cpu::BRASA_ISA {
@@ -11,10 +12,32 @@ struct Shape {
   int64_t a_row, a_k, b_k, b_col, c_row, c_col, y_row, y_col;
   bool swapped;
 };
+// What follows each block of one y (epilogue.inl).
+struct Then {
+  const Epilogue* epilogue;
+  const Args& args;
+  int64_t at[kMaxDims];  // of the batch
+
+  // y's rows i.. and columns j.. are final.
+  bool finish(int64_t i, int64_t rows, int64_t j, int64_t cols) const {
+    const int32_t nd = epilogue->nd;
+    int64_t place[kMaxDims], size[kMaxDims];
+    for (int32_t d = 0; d < nd - 2; ++d) place[d] = at[d], size[d] = 1;
+    place[nd - 2] = i, size[nd - 2] = rows;
+    place[nd - 1] = j, size[nd - 1] = cols;
+    return finish_block(*epilogue, args, place, size) == kOk;
+  }
+};
 template <class S>
 struct Operands {
   const S *a, *b, *c;  // c may be null
   S* y;
+  const Then* then;  // null: nothing follows
+};
+// The blocks in which a path finishes y. strip: null, or how many columns of a block of `cols` are finished at a time.
+struct Grid {
+  int64_t rows, cols;
+  int64_t (*strip)(int64_t rows, int64_t cols);
 };
 
 constexpr int64_t kFewRows = 2 * MR;       // rows of A that B streams past
@@ -55,13 +78,17 @@ Status reference_product(const Shape& s, const Operands<S>& o) {
 
 // ---- integers: one row of y at a time, rows of B added to it; any strides
 
+Grid sum_grid(const Shape& s) {
+  const int64_t work = s.n * s.k + 1;
+  return {work < kChunk ? kChunk / work : 1, s.n, nullptr};
+}
+
 template <class S>
 Status sum_product(const Shape& s, const Operands<S>& o) {
   using T = Compute<S>;
   using U = typename Simd<T>::Lane;  // unsigned: integers wrap
   int32_t failed = 0;
-  const int64_t work = s.n * s.k + 1;
-  parallel(s.m, work < kChunk ? kChunk / work : 1, [&](int64_t begin, int64_t end) {
+  parallel(s.m, sum_grid(s).rows, [&](int64_t begin, int64_t end) {
     T* sum = static_cast<T*>(scratch(0, 2 * s.n * sizeof(T)));
     if (!sum) return __atomic_store_n(&failed, 1, __ATOMIC_RELAXED);
     T* row = sum + s.n;
@@ -81,6 +108,7 @@ Status sum_product(const Shape& s, const Operands<S>& o) {
       }
       for (int64_t j = 0; j < s.n; ++j) store_one(o.y + i * s.y_row + j * s.y_col, sum[j]);
     }
+    if (o.then && !o.then->finish(begin, end - begin, 0, s.n)) __atomic_store_n(&failed, 1, __ATOMIC_RELAXED);
   });
   return failed ? kOutOfMemory : kOk;
 }
@@ -129,6 +157,8 @@ struct DotTable {
   }
 };
 
+Grid rows_grid(const Shape& s) { return {s.m, round_up(ceil_div(kChunk / 2, s.m * s.k), kDotCols), nullptr}; }
+
 template <class S>
 Status rows_product(const Shape& s, const Operands<S>& o) {
   using T = Compute<S>;
@@ -144,7 +174,8 @@ Status rows_product(const Shape& s, const Operands<S>& o) {
     a = copy;
     a_row = s.k;
   }
-  parallel(s.n, round_up(ceil_div(kChunk / 2, s.m * s.k), kDotCols), [&](int64_t j0, int64_t j1) {
+  int failed = 0;
+  parallel(s.n, rows_grid(s).cols, [&](int64_t j0, int64_t j1) {
     T out[kDotRows * kDotCols];
     for (int64_t j = j0; j < j1;) {
       const int64_t cols = j + kDotCols <= j1 ? kDotCols : 1;
@@ -161,29 +192,38 @@ Status rows_product(const Shape& s, const Operands<S>& o) {
       }
       j += cols;
     }
+    if (o.then && !o.then->finish(0, s.m, j0, j1 - j0)) __atomic_store_n(&failed, 1, __ATOMIC_RELAXED);
   });
-  return kOk;
+  return failed ? kOutOfMemory : kOk;
 }
 
 // ---- direct: operands read where they lie, rows of B contiguous
 
+// All of K at once while B is small; else a few rows of B, each a stream, whose width the tile sweeps.
+inline bool all_of_k(const Shape& s) { return s.n <= kSmall * 2; }
+
+template <class T>
+Grid direct_grid(const Shape& s) {
+  Grid g{s.m, s.n, nullptr};
+  if (s.m > kFewRows)
+    g.rows = round_up(ceil_div(kChunk, s.n * (s.k + 1)), MR);
+  else if (!all_of_k(s))
+    g.cols = round_up(least<int64_t>(ceil_div(kChunk, s.m * (s.k + 1)) + 8 * NR<T>, 4096), NR<T>);
+  return g;
+}
+
 template <class T>
 Status direct_product(const Shape& s, const Operands<T>& o) {
-  // All of K at once while B is small; else a few rows of B, each a stream, whose width the tile sweeps.
-  const bool small = s.n <= kSmall * 2;
-  const int64_t kc = small ? KC<T> : 16;
+  const int64_t kc = all_of_k(s) ? KC<T> : 16;
   const int64_t whole = s.n / Simd<T>::N * Simd<T>::N;
-  const int64_t rows = s.m <= kFewRows ? s.m : round_up(ceil_div(kChunk, s.n * (s.k + 1)), MR);
-  const int64_t cols = s.m <= kFewRows && !small
-                           ? round_up(least<int64_t>(ceil_div(kChunk, s.m * (s.k + 1)) + 8 * NR<T>, 4096), NR<T>)
-                           : s.n;
-  const int64_t row_blocks = ceil_div(s.m, rows > 0 ? rows : 1),
-                blocks = row_blocks * ceil_div(s.n, cols > 0 ? cols : 1);
+  const Grid g = direct_grid<T>(s);
+  const int64_t row_blocks = ceil_div(s.m, g.rows > 0 ? g.rows : 1),
+                blocks = row_blocks * ceil_div(s.n, g.cols > 0 ? g.cols : 1);
   int failed = 0;
   parallel(blocks, 1, [&](int64_t begin, int64_t end) {
     for (int64_t block = begin; block < end; ++block) {
-      const int64_t i0 = block % row_blocks * rows, i1 = least(s.m, i0 + rows);
-      const int64_t j0 = block / row_blocks * cols, j1 = least(s.n, j0 + cols), mid = least(whole, j1);
+      const int64_t i0 = block % row_blocks * g.rows, i1 = least(s.m, i0 + g.rows);
+      const int64_t j0 = block / row_blocks * g.cols, j1 = least(s.n, j0 + g.cols), mid = least(whole, j1);
       if (o.c) fill_from_c(s, o.c, i0, i1, j0, j1, o.y + i0 * s.y_row + j0, s.y_row);
       int64_t k0 = 0;
       do {
@@ -198,21 +238,23 @@ Status direct_product(const Shape& s, const Operands<T>& o) {
         }
         k0 += k;
       } while (k0 < s.k);
-      if (mid == j1) continue;
-      // The columns beyond whole vectors, as a panel.
-      T* panel = static_cast<T*>(scratch(3, sizeof(T) * KC<T> * NR<T>));
-      if (!panel) return __atomic_store_n(&failed, 1, __ATOMIC_RELAXED);
-      k0 = 0;
-      do {
-        const int64_t k = least<int64_t>(KC<T>, s.k - k0);
-        pack_panel<NR<T>>(o.b + k0 * s.b_k + mid, 1, s.b_k, j1 - mid, k, panel);
-        for (int64_t i = i0; i < i1; i += MR) {
-          const Step<T> step{o.a + i * s.a_row + k0 * s.a_k, s.a_row, s.a_k, panel, NR<T>, nullptr};
-          tile_kernel<T, true>(least<int64_t>(MR, i1 - i), j1 - mid, k, step, o.y + i * s.y_row + mid, s.y_row,
-                               o.c || k0 > 0);
-        }
-        k0 += k;
-      } while (k0 < s.k);
+      if (mid < j1) {
+        // The columns beyond whole vectors, as a panel.
+        T* panel = static_cast<T*>(scratch(3, sizeof(T) * KC<T> * NR<T>));
+        if (!panel) return __atomic_store_n(&failed, 1, __ATOMIC_RELAXED);
+        k0 = 0;
+        do {
+          const int64_t k = least<int64_t>(KC<T>, s.k - k0);
+          pack_panel<NR<T>>(o.b + k0 * s.b_k + mid, 1, s.b_k, j1 - mid, k, panel);
+          for (int64_t i = i0; i < i1; i += MR) {
+            const Step<T> step{o.a + i * s.a_row + k0 * s.a_k, s.a_row, s.a_k, panel, NR<T>, nullptr};
+            tile_kernel<T, true>(least<int64_t>(MR, i1 - i), j1 - mid, k, step, o.y + i * s.y_row + mid, s.y_row,
+                                 o.c || k0 > 0);
+          }
+          k0 += k;
+        } while (k0 < s.k);
+      }
+      if (o.then && !o.then->finish(i0, i1 - i0, j0, j1 - j0)) __atomic_store_n(&failed, 1, __ATOMIC_RELAXED);
     }
   });
   return failed ? kOutOfMemory : kOk;
@@ -241,11 +283,18 @@ Tiling tiling(int64_t m, int64_t n) {
   return t;
 }
 
+// A tile of y is finished in strips of about 64K elements, which L2 holds beside the panels: columns of one strip.
+template <class T>
+int64_t strip_of(int64_t tile_m, int64_t cols) {
+  return round_up(ceil_div(cols, ceil_div(tile_m * cols, 65536)), NR<T>);
+}
+
 // O is the compute type (y may then be accumulated into), or S, for which each task keeps a tile in the compute type
 // and K is at most kDeep. An operand that one row or column of tiles meets is packed by that task, K-block by K-block;
 // else beforehand, by all threads, as much of it as kPanelBytes hold.
 template <class S, class O>
-Status packed_into(const Shape& s, const S* a, const S* b, const S* c, O* y, int64_t y_row) {
+Status packed_into(const Shape& s, const S* a, const S* b, const S* c, O* y, int64_t y_row,
+                   const Then* then = nullptr) {
   using T = Compute<S>;
   const Tiling t = tiling<T>(s.m, s.n);
   const bool own_a = t.cols == 1, own_b = t.rows == 1;
@@ -298,11 +347,20 @@ Status packed_into(const Shape& s, const S* a, const S* b, const S* c, O* y, int
             pack_panels<NR<T>>(b + (k0 + kk) * s.b_k + (j0 + j) * s.b_col, s.b_col, s.b_k, tn, kc, to_b, NR<T> * kc);
             xb = to_b;
           }
-          macro_kernel(tm, tn, kc, xa, MR * (own_a ? kc : k), xb, NR<T> * (own_b ? kc : k), to, ld, c || k0 + kk > 0);
+          const bool last = then && k0 + kk + kc == s.k;
+          const int64_t strip = last ? strip_of<T>(t.tile_m, tn) : tn, b_step = own_b ? kc : k;
+          for (int64_t col = 0; col < tn; col += strip) {
+            const int64_t width = least(strip, tn - col);
+            macro_kernel(tm, width, kc, xa, MR * (own_a ? kc : k), xb + col * b_step, NR<T> * b_step, to + col, ld,
+                         c || k0 + kk > 0);
+            if constexpr (!kSame<O, T>)
+              if (k0 + kk + kc == s.k)
+                for (int64_t r = 0; r < tm; ++r)
+                  store_row(y + (i0 + i + r) * y_row + j0 + j + col, to + r * ld + col, width);
+            if (last && !then->finish(i0 + i, tm, j0 + j + col, width)) __atomic_store_n(&failed, 1, __ATOMIC_RELAXED);
+          }
           kk += kc;
         } while (kk < k);
-        if constexpr (!kSame<O, T>)
-          for (int64_t r = 0; r < tm; ++r) store_row(y + (i0 + i + r) * y_row + j0 + j, to + r * ld, tn);
       }
     });
   };
@@ -319,12 +377,31 @@ Status packed_into(const Shape& s, const S* a, const S* b, const S* c, O* y, int
 
 // A long K is cut into slices when y alone has too few tiles for the threads; their partial products, and those of a
 // narrow type with a long K, are kept in the compute type and summed in order.
+struct Slices {
+  int64_t count, rows;  // 0: y is computed at once; rows that are summed at a time
+};
 template <class S>
-Status packed_product(const Shape& s, const Operands<S>& o) {
+Slices slices_of(const Shape& s) {
   using T = Compute<S>;
   const Tiling t = tiling<T>(s.m, s.n);
   const int64_t slices = t.rows * t.cols > 2 ? 1 : least<int64_t>(16, s.k / (4 * KC<T>)+1);
-  if (slices == 1 && (kSame<S, T> || s.k <= kDeep)) return packed_into(s, o.a, o.b, o.c, o.y, s.y_row);
+  if (slices == 1 && (kSame<S, T> || s.k <= kDeep)) return {0, 0};
+  return {slices, ceil_div(kChunk / 4, s.n * slices)};
+}
+
+template <class S>
+Grid packed_grid(const Shape& s) {
+  const Tiling t = tiling<Compute<S>>(s.m, s.n);
+  const Slices slices = slices_of<S>(s);
+  return slices.count ? Grid{slices.rows, s.n, nullptr} : Grid{t.tile_m, t.tile_n, strip_of<Compute<S>>};
+}
+
+template <class S>
+Status packed_product(const Shape& s, const Operands<S>& o) {
+  using T = Compute<S>;
+  const Slices cut = slices_of<S>(s);
+  const int64_t slices = cut.count;
+  if (slices == 0) return packed_into(s, o.a, o.b, o.c, o.y, s.y_row, o.then);
   const int64_t size = s.m * s.n, step = round_up(ceil_div(s.k, slices), KC<T>);
   T* const part = static_cast<T*>(scratch(2, sizeof(T) * slices * size));
   if (!part) return kOutOfMemory;
@@ -339,7 +416,7 @@ Status packed_product(const Shape& s, const Operands<S>& o) {
         __atomic_store_n(&failed, 1, __ATOMIC_RELAXED);
     }
   });
-  parallel(s.m, ceil_div(kChunk / 4, s.n * slices), [&](int64_t begin, int64_t end) {
+  parallel(s.m, cut.rows, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       T* const sum = part + i * s.n;
       for (int64_t slice = 1; slice < slices; ++slice)
@@ -351,6 +428,7 @@ Status packed_product(const Shape& s, const Operands<S>& o) {
               T(typename Simd<T>::Lane(sum[j]) + typename Simd<T>::Lane(load_one(o.c + i * s.c_row + j * s.c_col)));
       store_row(o.y + i * s.y_row, sum, s.n);
     }
+    if (o.then && !o.then->finish(begin, end - begin, 0, s.n)) __atomic_store_n(&failed, 1, __ATOMIC_RELAXED);
   });
   return failed ? kOutOfMemory : kOk;
 }

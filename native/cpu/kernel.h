@@ -22,15 +22,22 @@ using MakeFn = Status (*)(CpuPlan& plan);
 
 struct CpuPlan {
   RunFn run;
-  Call call;    // its pointers lead to copies that live as long as the plan
-  void* state;  // a kernel's own derived data, from plan_alloc
+  Call call;       // its pointers lead to copies that live as long as the plan
+  void* state;     // a kernel's own derived data, from plan_alloc
+  CpuPlan* owner;  // of a part: the plan whose memory it takes
 };
 
 // Memory that lives as long as the plan (zeroed, 64-byte aligned). Null when out of memory.
 void* plan_alloc(CpuPlan& plan, size_t bytes);
 
+// Plans a call of any op, of which a copy is kept, as a part of the owner; the owner's kernel runs it: part.run(part,
+// args).
+Status make_part(CpuPlan& owner, const Call& call, CpuPlan* part);
+
 // Scratch memory of the calling thread, 64-byte aligned, reused between calls; slots 0..3 are independent and a pointer
-// is good until the same thread asks for the same slot again. Null when out of memory.
+// is good until the same thread asks for the same slot again. Slot kTileScratch is that of elementwise programs, which
+// other kernels run while they hold theirs. Null when out of memory.
+constexpr int kTileScratch = 5;
 void* scratch(int slot, size_t bytes);
 
 // The thread pool. Calls body(ctx, begin, end) on chunks [i*grain, min(n, (i+1)*grain)): the partition depends on n and

@@ -6,6 +6,7 @@ import { batchUpdates } from './batch.js';
 import { mergeCommon } from './common.js';
 import { removeDead } from './dead.js';
 import { reads } from './flow.js';
+import { addEpilogues } from './epilogue.js';
 import { foldConstants } from './fold.js';
 import { fuseElementwise } from './fuse.js';
 import { fuseSums } from './reduce.js';
@@ -27,6 +28,7 @@ const all = {
   common: mergeCommon,
   fold: foldConstants,
   fuse: fuseElementwise,
+  epilogue: addEpilogues,
   reduce: fuseSums,
   batch: batchUpdates,
 } satisfies Record<string, Pass>;

@@ -106,6 +106,31 @@ export function layoutLike(like: Layout, shape: Shape, dtype: DType): Layout {
   return layoutOf(shape, dtype, like.device, strides);
 }
 
+/** Strides that show a layout as `shape` without moving data, or null. */
+export function viewStrides(x: Layout, shape: Shape): number[] | null {
+  if (x.contiguous) return contiguousStrides(shape);
+  if (x.size === 0) return contiguousStrides(shape);
+  const strides = new Array<number>(shape.length).fill(1);
+  const from = x.shape.map((n, i) => ({ n, stride: x.strides[i]! })).filter(({ n }) => n !== 1);
+  let at = shape.length - 1;
+  // Chunks of old dims that lie as one run are cut into new dims, from the last to the first.
+  for (let i = from.length - 1; i >= 0; ) {
+    let run = from[i]!.n;
+    const base = from[i]!.stride;
+    while (i > 0 && from[i - 1]!.stride === base * run) run *= from[--i]!.n;
+    i--;
+    let done = 1;
+    while (at >= 0 && (done < run || shape[at] === 1)) {
+      strides[at] = base * done;
+      done *= shape[at]!;
+      at--;
+    }
+    if (done !== run) return null;
+  }
+  while (at >= 0 && shape[at] === 1) at--;
+  return at < 0 ? strides : null;
+}
+
 export function sameShape(a: Shape, b: Shape): boolean {
   if (a === b) return true;
   if (a.length !== b.length) return false;

@@ -10,6 +10,7 @@ import {
   type Shape,
   show,
   sizeOf,
+  viewStrides,
 } from '../core/layout.js';
 import { handOver, type Tensor } from '../core/tensor.js';
 import { cast, contiguous } from './elementwise.js';
@@ -54,31 +55,6 @@ const reshapeView = view('reshape', {
   grad: (g, x) => reshape(g, x.shape),
 });
 
-/** Strides that show x as `shape` without moving data, or null. */
-function viewStrides(x: Tensor, shape: Shape): number[] | null {
-  if (x.layout.contiguous) return contiguousStrides(shape);
-  if (x.size === 0) return contiguousStrides(shape);
-  const strides = new Array<number>(shape.length).fill(1);
-  const from = x.shape.map((n, i) => ({ n, stride: x.strides[i]! })).filter(({ n }) => n !== 1);
-  let at = shape.length - 1;
-  // Chunks of old dims that lie as one run are cut into new dims, from the last to the first.
-  for (let i = from.length - 1; i >= 0; ) {
-    let run = from[i]!.n;
-    const base = from[i]!.stride;
-    while (i > 0 && from[i - 1]!.stride === base * run) run *= from[--i]!.n;
-    i--;
-    let done = 1;
-    while (at >= 0 && (done < run || shape[at] === 1)) {
-      strides[at] = base * done;
-      done *= shape[at]!;
-      at--;
-    }
-    if (done !== run) return null;
-  }
-  while (at >= 0 && shape[at] === 1) at--;
-  return at < 0 ? strides : null;
-}
-
 /**
  * The same elements in another shape; one size may be -1. A view where the memory allows, else a copy. (torch.reshape)
  * @throws ShapeError when the number of elements differs
@@ -98,7 +74,7 @@ export function reshape(x: Tensor, shape: Shape): Tensor {
     throw new ShapeError(`${show(x.shape)} has ${x.size} elements and does not make ${show(shape)}`, { op: 'reshape' });
   }
   if (sameShape(to, x.shape)) return x;
-  const strides = viewStrides(x, to);
+  const strides = viewStrides(x.layout, to);
   if (strides) return reshapeView(x, to, strides);
   const copy = contiguous(x);
   return handOver(copy, reshapeView(copy, to, contiguousStrides(to)));

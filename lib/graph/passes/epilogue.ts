@@ -1,7 +1,7 @@
 /** Epilogues: what follows a product or convolution elementwise is done to each block of the result while it is in cache. */
-import { sameShape } from '../../core/layout.js';
+import { type Layout, layoutOf, sameShape, viewStrides } from '../../core/layout.js';
 import type { Call } from '../../core/plan.js';
-import type { Storage, Tensor } from '../../core/tensor.js';
+import type { Storage } from '../../core/tensor.js';
 import { native } from '../../native.js';
 import type { Step } from '../recorder.js';
 import { isTile, ownPlan } from '../tile.js';
@@ -33,13 +33,14 @@ export function addEpilogues(steps: readonly Step[], { lasts }: Context): Step[]
   const groups = new Groups(steps);
   const joined = new Map<Group, Step>();
   steps.forEach((step, i) => {
-    if (!isTile(step.plan) || updates(step, lasts)) return;
+    if (!isTile(step.plan)) return;
     // The product that was made last: whatever else is read is there by then.
     const near = [...results.values()].filter(({ readers }) => readers.has(i)).sort((a, b) => b.step - a.step);
     for (const result of near) {
       const product = groups.of(result.step);
       if (product.members.length > 1) continue;
       const { storage } = steps[result.step]!.outputs[0]!;
+      if (updates(step, storage, lasts)) continue;
       const others = result.readers.size > 1;
       const replaced = result.overwritten === i;
       if (replaced && others) continue;
@@ -74,10 +75,13 @@ function resultsOf(steps: readonly Step[]): Map<number, Result> {
   return results;
 }
 
-/** Updates of what lasts (weights, moments, gradients) are gathered by `batch`, and come late: products should not wait for them. */
-function updates(step: Step, lasts: Context['lasts']): boolean {
+/**
+ * Whether a step only changes what lasts, by y: weights, moments, sums of gradients. `batch` gathers such steps, and they come late:
+ * a product that waited for them would keep its operands.
+ */
+function updates(step: Step, y: Storage, lasts: Context['lasts']): boolean {
   const read = new Set(reads(step).map((x) => x.storage));
-  return step.outputs.every(({ storage }) => lasts(storage) && read.has(storage));
+  return step.outputs.every(({ storage }) => storage !== y && lasts(storage) && read.has(storage));
 }
 
 /** The product and the program that reads its result; `stored`: somebody else wants the result too. Null where they do not fit. */
@@ -88,39 +92,75 @@ function join(product: Step, tile: Step, stored: boolean): Step | null {
   const operands = reads(product);
   const tensors = reads(tile);
   const at = tensors.findIndex((x) => x.storage === y.storage);
-  const whole = (x: Tensor, layout = x.layout): boolean =>
-    x.dtype === y.dtype && sameShape(layout.shape, y.shape) && sameStrides(layout, y.layout);
-  if (!whole(tensors[at]!, two.inputs[at]) || tensors[at]!.offset !== y.offset) return null;
   const further = tensors.filter((_, k) => k !== at);
+  if (tensors[at]!.offset !== y.offset || tensors[at]!.dtype !== y.dtype) return null;
   if (further.some((x) => x.storage === y.storage) || further.length > MAX_INPUTS) return null;
-  if (!sameShape(tile.plan.layouts[0]!.shape, y.shape)) return null;
-  for (const z of tile.outputs) {
+  const inputs = inShapeOf(y.layout, two.inputs[at]!, two.inputs);
+  const results = inShapeOf(y.layout, two.inputs[at]!, tile.plan.layouts);
+  if (inputs === null || results === null) return null;
+  for (const [i, z] of tile.outputs.entries()) {
     // While one block is finished, others still read the product's operands.
     if (operands.some((x) => x.storage === z.storage)) return null;
     for (const [k, x] of tensors.entries()) {
       if (x.storage !== z.storage) continue;
-      if (x.offset !== z.offset || x.dtype !== z.dtype || !sameStrides(two.inputs[k]!, z.layout)) return null;
+      if (x.offset !== z.offset || x.dtype !== z.dtype || !sameStrides(inputs[k]!, results[i]!)) return null;
     }
   }
-  // The result is made in the memory of an output, which then takes its place; nothing that is still read may lie there.
-  const made = stored ? -1 : tile.outputs.findIndex((z) => whole(z) && !further.some((x) => x.storage === z.storage));
-  const outputs = made < 0 ? [y, ...tile.outputs] : tile.outputs;
-  // In place of y, but not in its place: it would be written twice.
+  // y is made where a result will take its place, unless something that is still read lies there.
+  const made = stored
+    ? -1
+    : tile.outputs.findIndex(
+        ({ dtype, storage }, i) =>
+          dtype === y.dtype && sameStrides(results[i]!, y.layout) && !further.some((x) => x.storage === storage),
+      );
   if (made < 0 && tile.outputs.some((z) => z.storage === y.storage)) return null;
+  const own = made < 0;
   const call: Call = {
     op: followed.get(one.op)!,
-    inputs: [...one.inputs, ...two.inputs.filter((_, k) => k !== at)],
+    inputs: [...one.inputs, ...inputs.filter((_, k) => k !== at)],
     nscalars: two.nscalars,
     params: [one.inputs.length, one.params.length, made, at, ...one.params, ...two.params],
     constants: two.constants,
   };
   return {
-    plan: ownPlan(
-      `${product.plan.op.name}+${tile.plan.op.name}`,
-      call,
-      outputs.map((z) => z.layout),
-    ),
+    plan: ownPlan(`${product.plan.op.name}+${tile.plan.op.name}`, call, own ? [y.layout, ...results] : results),
     inputs: [...operands, ...further, ...tile.inputs.filter((x) => typeof x === 'number')],
-    outputs,
+    outputs: own ? [y, ...tile.outputs] : tile.outputs,
   };
+}
+
+/**
+ * The layouts of a program's operands, said in the shape of y, of which the program sees a view: (B,T,N) of a product's (B*T,N), or one
+ * with dims exchanged. Null where the view leaves elements out, or an operand cannot be said so.
+ */
+function inShapeOf(y: Layout, view: Layout, operands: readonly Layout[]): Layout[] | null {
+  if (sameShape(view.shape, y.shape) && sameStrides(view, y)) return operands.slice();
+  const from = memoryOrder(view);
+  const to = memoryOrder(y);
+  if (view.size !== y.size || !inOrder(view, from).contiguous || !inOrder(y, to).contiguous) return null;
+  const layouts: Layout[] = [];
+  for (const x of operands) {
+    const cut = viewStrides(
+      inOrder(x, from),
+      to.map((d) => y.shape[d]!),
+    );
+    if (cut === null) return null;
+    const strides = y.shape.map((_, d) => cut[to.indexOf(d)]!);
+    layouts.push(layoutOf(y.shape, x.dtype, x.device, strides));
+  }
+  return layouts;
+}
+
+/** The dims, farthest elements first. */
+function memoryOrder({ strides }: Layout): number[] {
+  return strides.map((_, d) => d).sort((a, b) => strides[b]! - strides[a]! || a - b);
+}
+
+function inOrder(x: Layout, order: readonly number[]): Layout {
+  return layoutOf(
+    order.map((d) => x.shape[d]!),
+    x.dtype,
+    x.device,
+    order.map((d) => x.strides[d]!),
+  );
 }

@@ -4,6 +4,34 @@
 namespace brasa::selftest {
 namespace {
 
+enum : int32_t {
+#define UNARY(...)
+#define BINARY(id, name, ...) kOp_##name = id,
+#define TERNARY(...)
+#define KERNEL(...)
+#include "ops.def"
+#undef UNARY
+#undef BINARY
+#undef TERNARY
+#undef KERNEL
+};
+
+// The op, which gives y, and then z = y + r: y an output of its own, and z alone.
+void check_then(Checker& check, const std::string& op, std::vector<Tensor> in, const Tensor& y, const Numbers& params) {
+  const double nin = double(in.size()), nparams = double(params.size());
+  const double type = y.dtype == k_f64 || y.dtype == k_i64 ? y.dtype : is_float(y.dtype) ? k_f32 : k_i32;
+  const Tensor r = expand(draw(y.shape, y.dtype), 0);
+  Tensor z(y.shape, y.dtype);
+  for (int64_t i = 0; i < y.size(); ++i) z[i] = as_stored(y.dtype, y[i]) + r[i];
+  in.push_back(r);
+  for (double made : {-1., 0.}) {
+    Numbers all = {nin, nparams, made, 1};
+    all.insert(all.end(), params.begin(), params.end());
+    for (double p : {type, type, 1., double(kOp_add), type, 0., 1., -1., 2.}) all.push_back(p);  // r y | r + y
+    check.expect((op + "Then").c_str(), in, made < 0 ? std::vector<Tensor>{y, z} : std::vector<Tensor>{z}, all);
+  }
+}
+
 void check_matmul(Checker& check, int64_t B, int64_t M, int64_t N, int64_t K, int32_t dtype, bool shared) {
   Tensor a = draw({B, M, K}, dtype), b = draw({B, K, N}, dtype), y({B, M, N}, dtype);
   if (shared) b = expand(b, 0);
@@ -15,6 +43,7 @@ void check_matmul(Checker& check, int64_t B, int64_t M, int64_t N, int64_t K, in
   const Tensor c = expand(draw({B, M, N}, dtype), 1);
   for (int64_t i = 0; i < y.size(); ++i) y[i] += c[i];
   check.expect("matmul", {a, b, c}, {y});
+  check_then(check, "matmul", {a, b, c}, y, {});
 }
 
 struct Conv {
@@ -44,7 +73,9 @@ void check_conv(Checker& check, const Conv& p, int32_t dtype) {
     y(n, o, i, j) += bias[o];
   });
   check.expect("conv2d", {x, w, bias}, {y}, params);
+  check_then(check, "conv2d", {x, w, bias}, y, params);
   check.expect("conv2dGradInput", {g, w}, {dx}, params);
+  check_then(check, "conv2dGradInput", {g, w}, dx, params);
   check.expect("conv2dGradWeight", {g, x}, {dw}, params);
 }
 

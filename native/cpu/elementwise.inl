@@ -75,13 +75,26 @@ int64_t offset(const Program& p, const Port& port, const int64_t* at) {
   return bytes;
 }
 
-// Where tile t starts, in elements, and its extent, which is smaller at the end of a dim.
-Block locate(const Program& p, int64_t t, int64_t* at) {
+// Where tile t starts, in elements.
+void locate(const Program& p, int64_t t, int64_t* at) {
   for (int32_t d = p.nd - 1; d >= 0; --d) {
     const int64_t next = d ? t / p.tiles[d] : 0;
     at[d] = (t - next * p.tiles[d]) * p.block[d];
     t = next;
   }
+}
+
+// To the next tile, without divisions.
+void advance(const Program& p, int64_t* at) {
+  for (int32_t d = p.nd - 1; d >= 0; --d) {
+    at[d] += p.block[d];
+    if (at[d] < p.shape[d]) return;
+    at[d] = 0;
+  }
+}
+
+// The extent of the tile there, which is smaller at the end of a dim.
+Block extent(const Program& p, const int64_t* at) {
   Block b;
   b.n = 1;
   for (int j = 0; j < 3; ++j) {
@@ -113,16 +126,17 @@ bool run_tiles(const Program& p, const Args& args, int64_t begin, int64_t end) {
     for (int32_t j = 0; j < p.nin; ++j) in_place[i] &= !(p.out[i].later >> j & 1) || args.in[j] != args.out[i];
   }
   for (int32_t i = 0; i < p.nscalars; ++i) fill_cell(reg[p.nin + i].p, p.type[p.nin + i], args.scalars[i]);
-  int64_t at[kMaxDims];
-  Block b = locate(p, 0, at);
+  int64_t at[kMaxDims] = {};
+  Block b = extent(p, at);
   for (int32_t i = 0; i < p.nin; ++i) {
     const Port& port = p.in[i];
     const char* from = static_cast<const char*>(args.in[i]);
     if (port.mode == kConstant) fill_cell(reg[i].p, port.compute, port.dtype, from);
     if (port.keep) load(port, reg[i].p, from, b, raw);
   }
-  for (int64_t t = begin; t < end; ++t) {
-    b = locate(p, t, at);
+  locate(p, begin, at);
+  for (int64_t t = begin; t < end; ++t, advance(p, at)) {
+    b = extent(p, at);
     for (int32_t i = 0; i < p.nin; ++i) {
       const Port& port = p.in[i];
       if (port.keep || port.mode == kConstant) continue;
@@ -158,37 +172,85 @@ Status run_program(const CpuPlan& plan, const Args& args) {
   return failed ? kOutOfMemory : kOk;
 }
 
-// One instruction over contiguous memory and numbers: what eager ops are.
+// ---- one instruction over memory and numbers: what eager ops are
+
+struct Sources {
+  alignas(64) char cells[3][kCell];
+  Source arg[3];
+  const Port* port[3];  // null: a number
+
+  Sources(const Program& p, const Args& args) : arg(), port() {
+    for (int j = 0; j < 3 && p.instr[0].arg[j] >= 0; ++j) {
+      const int32_t r = p.instr[0].arg[j];
+      if (r < p.nin && p.in[r].mode != kConstant) {
+        arg[j] = {static_cast<char*>(const_cast<void*>(args.in[r])), -1};
+        port[j] = &p.in[r];
+        continue;
+      }
+      arg[j] = {cells[j], 0};
+      if (r < p.nin)
+        fill_cell(cells[j], p.in[r].compute, p.in[r].dtype, args.in[r]);
+      else
+        fill_cell(cells[j], p.type[r], args.scalars[r - p.nin]);
+    }
+  }
+};
+
+// All of it contiguous.
 Status run_direct(const CpuPlan& plan, const Args& args) {
   const Program& p = *static_cast<const Program*>(plan.state);
   const Instruction& in = p.instr[0];
-  alignas(64) char cells[3][kCell];
-  Source arg[3];
-  int64_t step[3] = {};  // bytes an element
-  for (int j = 0; j < 3 && in.arg[j] >= 0; ++j) {
-    const int32_t r = in.arg[j];
-    if (r < p.nin && p.in[r].mode == kDirect) {
-      arg[j] = {static_cast<char*>(const_cast<void*>(args.in[r])), -1};
-      step[j] = p.in[r].bytes;
-      continue;
-    }
-    arg[j] = {cells[j], 0};
-    if (r < p.nin)
-      fill_cell(cells[j], p.in[r].compute, p.in[r].dtype, args.in[r]);
-    else
-      fill_cell(cells[j], p.type[r], args.scalars[r - p.nin]);
-  }
+  const Sources from(p, args);
   char* out = static_cast<char*>(args.out[0]);
   const int64_t n = p.shape[0];
   if (n <= kGrain) {
-    in.loop(n, out, arg[0], arg[1], arg[2], true);
+    in.loop(n, out, from.arg[0], from.arg[1], from.arg[2], true);
     return kOk;
   }
   const int64_t bytes = p.out[0].bytes;
   parallel(n, kGrain, [&](int64_t begin, int64_t end) {
     Source part[3];
-    for (int j = 0; j < 3; ++j) part[j] = {arg[j].p + begin * step[j], arg[j].mask};
+    for (int j = 0; j < 3; ++j)
+      part[j] = {from.arg[j].p + (from.port[j] ? begin * from.port[j]->bytes : 0), from.arg[j].mask};
     in.loop(end - begin, out + begin * bytes, part[0], part[1], part[2], true);
+  });
+  return kOk;
+}
+
+constexpr int64_t kLeastRow = 64;  // elements; shorter rows are taken many at a time
+
+// Rows that are contiguous, or one number throughout, of more than one dim.
+bool has_rows(const Program& p) {
+  const int32_t c = p.nd - 1;
+  if (p.ninstr != 1 || p.nout != 1 || c == 0 || p.shape[c] < kLeastRow || p.shape[c] > kGrain) return false;
+  for (int32_t i = 0; i <= p.nin; ++i) {
+    const Port& port = i < p.nin ? p.in[i] : p.out[0];
+    if (port.mode != kConstant && (port.convert || port.stride[c] != port.bytes)) return false;
+  }
+  return true;
+}
+
+Status run_rows(const CpuPlan& plan, const Args& args) {
+  const Program& p = *static_cast<const Program*>(plan.state);
+  const Instruction& in = p.instr[0];
+  const Sources from(p, args);
+  const int32_t c = p.nd - 1;
+  const int64_t n = p.shape[c];
+  int64_t rows = 1;
+  for (int32_t d = 0; d < c; ++d) rows *= p.shape[d];
+  parallel(rows, kGrain / n, [&](int64_t begin, int64_t end) {
+    int64_t at[kMaxDims] = {};
+    for (int64_t d = c - 1, rest = begin; d >= 0; rest /= p.shape[d--]) at[d] = rest % p.shape[d];
+    for (int64_t row = begin; row < end; ++row) {
+      Source part[3];
+      for (int j = 0; j < 3; ++j)
+        part[j] = {from.arg[j].p + (from.port[j] ? offset(p, *from.port[j], at) : 0), from.arg[j].mask};
+      in.loop(n, static_cast<char*>(args.out[0]) + offset(p, p.out[0], at), part[0], part[1], part[2], true);
+      for (int32_t d = c - 1; d >= 0; --d) {
+        if (++at[d] < p.shape[d]) break;
+        at[d] = 0;
+      }
+    }
   });
   return kOk;
 }
@@ -210,8 +272,9 @@ Status run_move(const CpuPlan& plan, const Args& args) {
   parallel(p.total, p.grain, [&](int64_t begin, int64_t end) {
     alignas(64) char tile[kMoveBytes];
     int64_t at[kMaxDims];
-    for (int64_t t = begin; t < end; ++t) {
-      const Block b = locate(p, t, at);
+    locate(p, begin, at);
+    for (int64_t t = begin; t < end; ++t, advance(p, at)) {
+      const Block b = extent(p, at);
       const char* from = static_cast<const char*>(args.in[0]) + offset(p, in, at);
       char* to = static_cast<char*>(args.out[0]) + offset(p, out, at);
       const Strides dense = {{b.size[1] * b.size[2] * in.bytes, b.size[2] * in.bytes, in.bytes}};
@@ -304,7 +367,7 @@ Status make_tiles(CpuPlan& plan, int32_t nsums = 0) {
     if (p.type[r] == k_f64 || p.type[r] == k_i64) p.slot_bytes = kTile * 8;
   bool direct = p.ninstr == 1 && p.nout == 1 && p.nd == 1 && p.out[0].mode == kDirect;
   for (int32_t i = 0; i < p.nin; ++i) direct &= p.in[i].mode == kDirect || p.in[i].mode == kConstant;
-  plan.run = direct ? run_direct : run_program;
+  plan.run = direct ? run_direct : nsums == 0 && has_rows(p) ? run_rows : run_program;
   return kOk;
 }
 

@@ -1,6 +1,7 @@
 // Elementwise programs: every expression of ops.def, evaluated on single numbers in f64 or i64.
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "check.h"
 
@@ -144,6 +145,12 @@ void add_specials(Tensor& x, int64_t step) {
   for (int64_t i = 0; i < 16; ++i) x[(7 + i * step) % x.size()] = specials[(i + i / 4 * (step & 3)) % 4];
 }
 
+double id_of(const char* name) {
+  for (const Row& row : kRows)
+    if (strcmp(row.name, name) == 0) return row.id;
+  return -1;
+}
+
 // y0 = x * s + z in f32 from f16 and i32, y1 = y0 > 0 as bool: casts, a scalar, two outputs.
 void check_program(Checker& check) {
   for (const Shape& shape : {Shape{3000}, Shape{3, 5, 71}}) {
@@ -153,20 +160,30 @@ void check_program(Checker& check) {
       y0[i] = x[i] * 0.75 + z[i];
       y1[i] = y0[i] > 0;
     }
-    int mul = 0, add = 0, gt = 0;
-    for (const Row& row : kRows) {
-      const std::string name = row.name;
-      if (name == "mul") mul = row.id;
-      if (name == "add") add = row.id;
-      if (name == "gt") gt = row.id;
-    }
     const double f32 = k_f32;  // registers: x z s 0 | x*s y0 y1
     check.note = "program";
     check.expect("elementwise", {x, z}, {y0, y1},
-                 {f32, f32, f32, f32, 3,          double(mul), f32, 0, 2,  -1, double(add),
-                  f32, 4,   1,   -1,  double(gt), f32,         5,   3, -1, 5,  6},
+                 {f32, f32, f32, f32, 3,           id_of("mul"), f32, 0, 2,  -1, id_of("add"),
+                  f32, 4,   1,   -1,  id_of("gt"), f32,          5,   3, -1, 5,  6},
                  {0.75, 0}, true);
   }
+}
+
+// y = x + z of two pairs; and y = x * x, s = the mean of x over the middle dim.
+void check_several(Checker& check) {
+  const double f32 = k_f32;
+  const Tensor x0 = draw({3000}, k_f32), z0 = draw({3000}, k_f32);
+  const Tensor x1 = draw({6, 70, 5}, k_f32), z1 = draw({6, 70, 5}, k_f32);
+  Tensor y0(x0.shape, k_f32), y1(x1.shape, k_f32), square(x1.shape, k_f32), mean({6, 1, 5}, k_f32);
+  for (int64_t i = 0; i < y0.size(); ++i) y0[i] = x0[i] + z0[i];
+  for (int64_t i = 0; i < y1.size(); ++i) {
+    y1[i] = x1[i] + z1[i];
+    square[i] = x1[i] * x1[i];
+    mean[i / 350 * 5 + i % 5] += x1[i] / 70;
+  }
+  check.note = "several";
+  check.expect("elementwiseMany", {x0, z0, x1, z1}, {y0, y1}, {2, 2, 1, f32, f32, 1, id_of("add"), f32, 0, 1, -1, 2});
+  check.expect("elementwiseSum", {x1}, {square, mean}, {1, 70, f32, 1, id_of("mul"), f32, 0, 0, -1, 1, 0});
 }
 
 }  // namespace
@@ -175,18 +192,19 @@ void check_elementwise(Checker& check) {
   for (const Row& row : kRows) {
     for (int32_t dtype : kAll) {
       if (is_float(dtype) ? !row.floats : !row.whole) continue;
-      for (const Shape& shape : {Shape{1037}, Shape{4, 3, 19}}) {
+      for (const Shape& shape : {Shape{1037}, Shape{4, 3, 19}, Shape{3, 70}}) {
         std::vector<Tensor> in;
         for (int k = 0; k < row.arity; ++k) {
           in.push_back(draw(shape, dtype));
           if (is_float(dtype)) add_specials(in.back(), 5 + k);
-          if (k == 1 && shape.size() > 1) in[1] = expand(in[1], 1);
+          if (k == 1 && shape.size() == 3) in[1] = expand(in[1], 1);
         }
         check_instruction(check, row, in);
       }
     }
   }
   check_program(check);
+  check_several(check);
   check.note.clear();
 }
 

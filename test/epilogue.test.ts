@@ -230,8 +230,7 @@ describe('networks', () => {
           optimizer.step();
           return loss;
         },
-        // Sums of bias gradients are otherwise added up in the program that has become the epilogue, in another order.
-        { passes: { epilogue, reduce: false } },
+        { passes: { epilogue } },
       );
       const losses = Array.from({ length: 4 }, () => step(randn(input), randint(0, 10, [input[0]!])).item());
       return {
@@ -248,17 +247,21 @@ describe('networks', () => {
     expect(fused.lines).toHaveLength(kernels);
   };
 
-  test('multilayer perceptron: relu and its gradient', () => {
-    train(() => new Sequential(new Linear(50, 70), relu, new Linear(70, 33), relu, new Linear(33, 10)), [40, 50], 4);
+  test('multilayer perceptron: relu, and its gradient where no bias needs its sum', () => {
+    const build = (bias: boolean) => () =>
+      new Sequential(new Linear(50, 70, { bias }), relu, new Linear(70, 33, { bias }), relu, new Linear(33, 10));
+    train(build(true), [40, 50], 2);
+    train(build(false), [40, 50], 4);
   });
 
   test('convolutional', () => {
-    const build = () =>
+    const build = (bias: boolean) => () =>
       new Sequential(
-        ...[new Conv2d(1, 32, 3), relu, new Conv2d(32, 40, 3), relu, new MaxPool2d(2)],
+        ...[new Conv2d(1, 32, 3, { bias }), relu, new Conv2d(32, 40, 3), relu, new MaxPool2d(2)],
         ...[new Flatten(), new Linear(40 * 25, 10)],
       );
-    train(build, [4, 1, 14, 14], 3);
+    train(build(true), [4, 1, 14, 14], 2);
+    train(build(false), [4, 1, 14, 14], 3);
   });
 
   test('dropout and gates', () => {

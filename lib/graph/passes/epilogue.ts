@@ -8,6 +8,7 @@ import { isTile, ownPlan } from '../tile.js';
 import { type Group, Groups, reads } from './flow.js';
 import type { Context } from './index.js';
 import { sameStrides } from './join.js';
+import { addsUp } from './reduce.js';
 
 /** What one native program takes beside y: native/cpu/epilogue.inl. */
 const MAX_INPUTS = 48;
@@ -30,10 +31,14 @@ interface Result {
 
 export function addEpilogues(steps: readonly Step[], { lasts }: Context): Step[] {
   const results = resultsOf(steps);
+  // Summing in the pass that makes an operand saves more than making it while its own operand is in cache.
+  const summed = new Set(steps.filter(addsUp).flatMap((step) => reads(step).map(({ storage }) => storage)));
   const groups = new Groups(steps);
   const joined = new Map<Group, Step>();
   steps.forEach((step, i) => {
-    if (!isTile(step.plan)) return;
+    if (!isTile(step.plan) || step.outputs.some(({ storage }) => summed.has(storage))) return;
+    // Into what a loop carries: lower.ts mostly does without the copy.
+    if (step.plan.op.name === 'assign') return;
     // The product that was made last: whatever else is read is there by then.
     const near = [...results.values()].filter(({ readers }) => readers.has(i)).sort((a, b) => b.step - a.step);
     for (const result of near) {

@@ -9,11 +9,13 @@ import { isSum } from './join.js';
 const SMALL = 65536;
 const SHARE = 64;
 
+/** Whether a step is a sum that is worth adding up while its operand is made. */
+export function addsUp({ plan }: Step): boolean {
+  const size = plan.inputs[0]?.size ?? 0;
+  return isSum(plan) && size > 0 && (size <= SMALL || plan.layouts[0]!.size * SHARE <= size);
+}
+
 export function fuseSums(steps: readonly Step[], context: Context): Step[] {
-  const sums = ({ plan }: Step) => {
-    const size = plan.inputs[0]?.size ?? 0;
-    return isSum(plan) && size > 0 && (size <= SMALL || plan.layouts[0]!.size * SHARE <= size);
-  };
-  const takes = (step: Step) => isTile(step.plan) || sums(step);
+  const takes = (step: Step) => isTile(step.plan) || addsUp(step);
   return gather(steps, context, takes, (a, b) => isSum(a.plan) || isSum(b.plan));
 }

@@ -134,6 +134,7 @@ function step(node: Node, pending: (Tensor | null)[], mark: number): void {
 }
 
 function differentiate(node: Node, op: Op, pending: (Tensor | null)[], mark: number): void {
+  if (op.name === 'slice' && !recording.enabled) return addToWindow(node, op, pending[0]!, mark);
   const rule = op.grad as unknown as Rule;
   const values = restore(node);
   const g = op.many ? node.layouts.map((layout, i) => pending[i] ?? zeros(layout)) : pending[0]!;
@@ -175,6 +176,29 @@ function add(node: Node, index: number, grad: Tensor, mark: number): void {
   hold(now);
   node.pending[index] = now;
   if (before != null) drop(before, mark);
+}
+
+/** Gradients that lie in memory of this file's making, to which windows may be added. */
+const windowed = new WeakSet<Tensor>();
+
+/** The gradient of a part of something is added where that part lies, not padded to the size of the whole. */
+function addToWindow(slice: Node, of: Op, grad: Tensor, mark: number): void {
+  const edge = slice.edges[0]!;
+  const index = slice.edgeIndex[0]!;
+  const before = edge.pending?.[index] ?? null;
+  let whole = before;
+  if (whole === null || !windowed.has(whole)) {
+    const { shape, dtype, device } = slice.inputs[0] as Layout;
+    whole = before === null ? zeros(layoutOf(shape, dtype, device)) : apply(op('clone'), [before]);
+    windowed.add(whole);
+    hold(whole);
+    edge.pending ??= [];
+    edge.pending[index] = whole;
+    if (before !== null) drop(before, mark);
+  }
+  const window = apply(of, [whole], slice.params);
+  if (before === null) applyInto(op('assign'), [grad], { shape: grad.shape }, [window]);
+  else applyInto(op('add'), [window, grad], NO_PARAMS, [window]);
 }
 
 /** A gradient in the shape and dtype of its input: what was broadcast is summed, what was promoted is cast back. */

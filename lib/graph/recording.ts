@@ -13,6 +13,7 @@ import {
   type Tensor,
 } from '../core/tensor.js';
 import { applyPasses, type PassOptions, switchedOn } from './passes/index.js';
+import { arenaOf } from './memory.js';
 import { rematerialize } from './passes/rematerialize.js';
 import { Recorder, type State, type Step } from './recorder.js';
 import { flatten, rebuild } from './tree.js';
@@ -102,7 +103,11 @@ export function recordFunction(
   const outside = new Set([...lasts, ...states.keys()]);
   // What bodies of control flow read keeps its name: there nothing is made again.
   const limited = memoryBudget < Number.POSITIVE_INFINITY && passed.every(({ region }) => region === undefined);
-  const steps = limited ? rematerialize(passed, outside, inPlace, memoryBudget) : passed;
+  // Where memory is short, activations must stay apart from the products that they follow: they are what can be made again.
+  const short = limited && arenaOf(passed, outside, inPlace).bytes > memoryBudget;
+  const apart = () =>
+    passes === false ? passed : applyPasses(recorder.steps, context, { ...passes, epilogue: false });
+  const steps = short ? rematerialize(apart(), outside, inPlace, memoryBudget) : passed;
   return {
     recorder,
     recorded: recorder.steps.length,

@@ -39,7 +39,7 @@ interface Task {
 }
 
 /** What leaves rounding as it is: sums are not added up in another order. */
-const exact = { passes: { reduce: false } } as const;
+const exact = { passes: { reduce: false, products: false } } as const;
 
 /** The same training, eager and compiled, from the same seeds: losses, weights and moments. */
 function train(
@@ -196,6 +196,50 @@ describe('every sample compiled is what eager gives, values and gradients: bitwi
       }
     });
   }
+});
+
+describe('sums of products are one product', () => {
+  const unrolled = (steps: number, extra: boolean) => {
+    manualSeed(3);
+    const w = randn([6, 5]).requiresGrad_();
+    const v = randn([5, 6]);
+    const f = (x: Tensor) => {
+      let h = x;
+      for (let i = 0; i < steps; i++) h = h.matmul(w).tanh().matmul(v);
+      const loss = h.square().sum();
+      return gradients(extra ? loss.add(w.square().sum()) : loss, [w])[0]!;
+    };
+    return { f, x: randn([3, 6]) };
+  };
+  for (const [steps, extra, products] of [
+    [5, false, 1],
+    [5, true, 1],
+    [3, false, 3],
+  ] as const) {
+    test(`${steps} steps${extra ? ' and another term' : ''}`, () => {
+      const { f, x } = unrolled(steps, extra);
+      const compiled = compile(f);
+      for (let run = 0; run < 2; run++) expectClose(compiled(x), f(x), 'the gradient of w');
+      // (6,K) x (K,5): what makes the gradient of w
+      expect(compiled.explain().match(/matmul[^(]*\(%\d+:f32\(6,/g)).toHaveLength(products);
+    });
+  }
+  test('not when a factor is overwritten in between', () => {
+    const f = (x: Tensor) => {
+      const scratch = zeros([2, 2]);
+      let sum = zeros([2, 2]);
+      for (let i = 0; i < 6; i++) {
+        scratch.copy_(x.mul(i + 1));
+        sum = sum.add(scratch.matmul(x));
+      }
+      return sum;
+    };
+    const x = tensor([
+      [1, 2],
+      [3, 4],
+    ]);
+    expect(compile(f)(x).toArray()).toEqual(f(x).toArray());
+  });
 });
 
 describe('compile', () => {

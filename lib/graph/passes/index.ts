@@ -9,6 +9,7 @@ import { addEpilogues } from './epilogue.js';
 import { reads } from './flow.js';
 import { foldConstants } from './fold.js';
 import { fuseElementwise } from './fuse.js';
+import { gatherProducts } from './products.js';
 import { fuseSums } from './reduce.js';
 
 /** What a pass may know beside the steps. */
@@ -27,6 +28,7 @@ const all = {
   dead: removeDead,
   common: mergeCommon,
   fold: foldConstants,
+  products: gatherProducts,
   fuse: fuseElementwise,
   epilogue: addEpilogues,
   reduce: fuseSums,

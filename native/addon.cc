@@ -23,7 +23,7 @@
 namespace brasa {
 namespace {
 
-constexpr int kWords = 4096, kNumbers = 8192;
+constexpr int kWords = 65536, kNumbers = 65536;
 constexpr int kBudget = 7, kScalars = 8, kFault = 40, kPeek = 44, kInOffsets = 48;
 static_assert(kMaxOutAlone + 2 <= 8 && kMaxOperands + 8 <= kWords && kMaxOperands + kInOffsets <= kNumbers &&
                   kScalars + kMaxScalarsAlone <= kFault,

@@ -12,7 +12,7 @@
 
 namespace brasa {
 
-constexpr int kMaxBound = 2040, kMaxProgramOut = 2040;
+constexpr int kMaxBound = 30000, kMaxProgramOut = 30000;
 
 // What one run works on; reused.
 struct Binding {

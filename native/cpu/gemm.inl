@@ -145,7 +145,9 @@ RunFn choose(Matmul* p, Grid* grid) {
     if ((s.y_col != 1 && s.n > 1) || (s.n == 1 && s.m > 1 && s.y_row == 1)) swap_operands(p);
     if (s.y_col != 1 && s.n > 1) return nullptr;
     if constexpr (native) {
-      if (s.b_col == 1 && (s.m <= kFewRows || (s.n <= kSmall && s.k <= 2 * kSmall && s.m <= 2 * kSmall)))
+      const bool tiny = s.m <= kTiny && s.n <= kTiny && s.k <= kTiny &&
+                        s.m * s.n * s.k <= kTiny;  // packing all of B first would cost as much as the product
+      if (tiny || (s.b_col == 1 && (s.m <= kFewRows || (s.n <= kSmall && s.k <= 2 * kSmall && s.m <= 2 * kSmall))))
         return found(direct_grid<S>(s), run<S, direct_product<S>>);
     }
     return found(packed_grid<S>(s), run<S, packed_product<S>>);

@@ -42,6 +42,7 @@ struct Grid {
 
 constexpr int64_t kFewRows = 2 * MR;       // rows of A that B streams past
 constexpr int64_t kSmall = 128;            // direct: the operands lie in L1 and L2
+constexpr int64_t kTiny = 32768;           // multiplications of a product that is not worth packing
 constexpr int64_t kChunk = 256 << 10;      // multiply-adds that are worth a chunk of their own, about 5 us
 constexpr int64_t kLarge = 64 << 20;       // multiply-adds that are worth both threads
 constexpr int64_t kDeep = 4096;            // steps of K packed at once
@@ -223,7 +224,8 @@ Status direct_product(const Shape& s, const Operands<T>& o) {
   parallel(blocks, 1, [&](int64_t begin, int64_t end) {
     for (int64_t block = begin; block < end; ++block) {
       const int64_t i0 = block % row_blocks * g.rows, i1 = least(s.m, i0 + g.rows);
-      const int64_t j0 = block / row_blocks * g.cols, j1 = least(s.n, j0 + g.cols), mid = least(whole, j1);
+      const int64_t j0 = block / row_blocks * g.cols, j1 = least(s.n, j0 + g.cols);
+      const int64_t mid = s.b_col == 1 ? least(whole, j1) : j0;
       if (o.c) fill_from_c(s, o.c, i0, i1, j0, j1, o.y + i0 * s.y_row + j0, s.y_row);
       int64_t k0 = 0;
       do {
@@ -238,18 +240,18 @@ Status direct_product(const Shape& s, const Operands<T>& o) {
         }
         k0 += k;
       } while (k0 < s.k);
-      if (mid < j1) {
-        // The columns beyond whole vectors, as a panel.
+      // The columns beyond whole vectors, or all of them where they do not lie side by side, as panels.
+      for (int64_t j = mid; j < j1; j += NR<T>) {
+        const int64_t n = least<int64_t>(NR<T>, j1 - j);
         T* panel = static_cast<T*>(scratch(3, sizeof(T) * KC<T> * NR<T>));
         if (!panel) return __atomic_store_n(&failed, 1, __ATOMIC_RELAXED);
         k0 = 0;
         do {
           const int64_t k = least<int64_t>(KC<T>, s.k - k0);
-          pack_panel<NR<T>>(o.b + k0 * s.b_k + mid, 1, s.b_k, j1 - mid, k, panel);
+          pack_panel<NR<T>>(o.b + k0 * s.b_k + j * s.b_col, s.b_col, s.b_k, n, k, panel);
           for (int64_t i = i0; i < i1; i += MR) {
             const Step<T> step{o.a + i * s.a_row + k0 * s.a_k, s.a_row, s.a_k, panel, NR<T>, nullptr};
-            tile_kernel<T, true>(least<int64_t>(MR, i1 - i), j1 - mid, k, step, o.y + i * s.y_row + mid, s.y_row,
-                                 o.c || k0 > 0);
+            tile_kernel<T, true>(least<int64_t>(MR, i1 - i), n, k, step, o.y + i * s.y_row + j, s.y_row, o.c || k0 > 0);
           }
           k0 += k;
         } while (k0 < s.k);

@@ -81,12 +81,13 @@ function resultsOf(steps: readonly Step[]): Map<number, Result> {
 }
 
 /**
- * Whether a step only changes what lasts, by y: weights, moments, sums of gradients. `batch` gathers such steps, and they come late:
- * a product that waited for them would keep its operands.
+ * Whether a step changes what lasts by y, and makes nothing else: weights, moments, sums of gradients. `batch` gathers such steps, and
+ * they come late: a product that waited for them would keep its operands.
  */
 function updates(step: Step, y: Storage, lasts: Context['lasts']): boolean {
   const read = new Set(reads(step).map((x) => x.storage));
-  return step.outputs.every(({ storage }) => storage !== y && lasts(storage) && read.has(storage));
+  const written = step.outputs.map(({ storage }) => storage);
+  return written.every(lasts) && written.some((storage) => storage !== y && read.has(storage));
 }
 
 /** The product and the program that reads its result; `stored`: somebody else wants the result too. Null where they do not fit. */

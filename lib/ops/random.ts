@@ -189,7 +189,7 @@ const dropoutKernel: (x: Tensor, seed: number, offset: number, p: number) => Ten
 export function dropout(x: Tensor, p = 0.5, options: { training?: boolean; generator?: Generator } = {}): Tensor {
   asTensor(x, 'dropout');
   checkOptions(options, 'dropout');
-  if (!(p >= 0 && p <= 1))
+  if (typeof p !== 'number' || !(p >= 0 && p <= 1))
     throw new ArgumentError(`a probability lies in [0, 1], got ${describe(p)}`, { op: 'dropout' });
   if (!isFloat(x.dtype)) throw new DTypeError(`needs floats, got ${x.dtype}`, { op: 'dropout' });
   if (options.training === false || p === 0) return x;

@@ -3,7 +3,7 @@ import { gradientsOf } from '../autograd/backward.js';
 import { type GradOptions, transforming, variable } from '../autograd/functions.js';
 import { asTensor } from '../core/define.js';
 import { isFloat } from '../core/dtype.js';
-import { ArgumentError, DTypeError, ShapeError, TraceError } from '../core/error.js';
+import { ArgumentError, describe, DTypeError, ShapeError, TraceError } from '../core/error.js';
 import { sameShape, show } from '../core/layout.js';
 import { requiresGrad_, unrecorded } from '../core/leaf.js';
 import { recording } from '../core/tape.js';
@@ -80,6 +80,7 @@ export function vjp<P extends readonly Tensor[], R extends Answer>(
   fn: (...primals: P) => R,
   ...primals: P
 ): [value: R, vjpFn: (cotangents: R) => Tensor[]] {
+  if (typeof fn !== 'function') throw new ArgumentError(`takes a function, got ${describe(fn)}`, { op: 'vjp' });
   checkInputs(primals, 'vjp');
   return transforming(primals, (nested) => {
     const { vars, form, outputs } = evaluate(fn as unknown as (...xs: Tensor[]) => R, primals, 'vjp');

@@ -31,6 +31,7 @@ if (kind === 'thread') {
   run(process.execPath, ['node_modules/vitest/vitest.mjs', 'run', ...rest], {
     BRASA_PREBUILD: `${process.cwd()}/build/asan`,
     GRAPHS: '40', // of the random ones; each compiles twice
+    GRAPHS_SEED: '1',
     LD_PRELOAD: runtime,
     // V8 keeps what it has until the process ends; a request for terabytes is refused as the system would.
     ASAN_OPTIONS: 'detect_leaks=0:allocator_may_return_null=1',

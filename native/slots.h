@@ -12,6 +12,7 @@ constexpr double kSlotCost = 3200;
 // Small storages share a weak reference, to an object that all of them hold: making one for each would cost as much as
 // the op.
 constexpr int kGroup = 8;
+constexpr int kSpare = 4096;  // slots and groups that there is room for from the start
 // Freed blocks up to this class (16 KB) stay with the environment, up to so many a class: no lock on the way.
 constexpr int kLocalClasses = 32, kLocalBlocks = 2048;
 
@@ -31,7 +32,10 @@ struct Group {
 
 class Slots {
  public:
-  explicit Slots(double* budget) : budget_(budget) {}
+  explicit Slots(double* budget) : budget_(budget) {
+    slots_.reserve(kSpare);
+    young_[0].reserve(kSpare);
+  }
   ~Slots() {
     flush();
     for (Slot& slot : slots_) {
@@ -121,24 +125,19 @@ class Slots {
   // collection `all` is false: only what is young can have died.
   template <class Weak>
   void sweep(bool all, Weak& weak) {
-    std::vector<Group> rest;
     if (all) {
-      poll(old_, rest, weak);
-      old_.swap(rest);
+      poll(old_, spare_, weak);
+      old_.swap(spare_);
     }
     poll(young_[1], old_, weak);
-    std::vector<Group> kept;
-    poll(young_[0], kept, weak);
-    young_[1].swap(kept);
+    poll(young_[0], young_[1], weak);
   }
 
  private:
-  // What lives goes to the next list.
+  // What lives goes to the next list. Lists keep their memory: hardly any is asked for between sweeps.
   template <class Weak>
   void poll(std::vector<Group>& from, std::vector<Group>& survivors, Weak& weak) {
-    std::vector<Group> list;
-    list.swap(from);
-    for (const Group& group : list) {
+    for (const Group& group : from) {
       // Slots that were all released need no answer from the collector: their storages hold -1 by now.
       bool any = false;
       for (int k = 0; k < group.count; ++k) any = any || slots_[group.slots[k]].block;
@@ -154,11 +153,13 @@ class Slots {
       }
       if (group.ref) weak.forget(group.ref);
     }
+    from.clear();
   }
 
   std::vector<Slot> slots_;
   int32_t free_slot_ = -1;
   std::vector<Group> young_[2], old_;  // to poll: made since the last sweep, since the one before, earlier
+  std::vector<Group> spare_;
   std::vector<Block*> local_[kLocalClasses];
   int64_t live_bytes_ = 0, live_slots_ = 0, local_bytes_ = 0;
   double* budget_;  // bytes that may still be taken until the next sweep

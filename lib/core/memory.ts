@@ -42,6 +42,8 @@ export function sweep(full = false): number {
   closeGroup();
   let live: number;
   if (full) {
+    // The first ends a marking that may be under way, and keeps what died since that began.
+    gc({ type: 'major' });
     gc({ type: 'major' });
     live = native.sweep(true);
     liveAtMajor = live;

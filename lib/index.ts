@@ -28,6 +28,7 @@ export {
   TraceError,
 } from './core/error.js';
 export type { Shape } from './core/layout.js';
+export { loadProgram } from './io/program.js';
 export { detach, registerHook, requiresGrad_ } from './core/leaf.js';
 export { sweep as collectGarbage } from './core/memory.js';
 export { enableGrad, isGradEnabled, noGrad, scope } from './core/scope.js';

@@ -8,6 +8,7 @@ import { Tensor } from '../core/tensor.js';
 import { type PassOptions, passNames } from './passes/index.js';
 import { Program } from './program.js';
 import { recordFunction } from './recording.js';
+import { files } from './saved.js';
 import { flatten } from './tree.js';
 
 /** Programs that one function keeps; the longest unused goes first. */
@@ -65,6 +66,43 @@ export interface Compiled<A extends readonly unknown[], R> {
   stats(): CompileStats;
   /** The programs, a line a kernel. */
   explain(): string;
+  /**
+   * Writes the programs and the tensors that they hold as one safetensors file, which names ops and dtypes: loadProgram() of this or
+   * another version answers the same function without the code that it was made of. One program is kept for each form of arguments
+   * that it was called with, in the modes (train, eval) of now. (torch.export.save)
+   * @throws ArgumentError when nothing was recorded yet
+   * @throws TraceError when a run takes more than arguments and tensors (random numbers, learning rates), or leaves gradients
+   */
+  save(path: string | URL): Promise<void>;
+}
+
+/** What stats() answers of these programs. */
+export function statsOf(programs: readonly Program[], traces: number, memoryBudget?: number): CompileStats {
+  const sum = (of: (program: Program) => number) => programs.reduce((n, program) => n + of(program), 0);
+  return {
+    programs: programs.length,
+    traces,
+    recorded: sum((one) => one.recorded),
+    kernels: sum((one) => one.kernels),
+    arenaBytes: sum((one) => one.arenaBytes),
+    overBudget: Math.max(0, ...programs.map((one) => one.arenaBytes - (memoryBudget ?? Number.POSITIVE_INFINITY))),
+  };
+}
+
+/** For each form of arguments the program used last of those that hold now. `programs`: the longest unused first. */
+function holding(programs: ReadonlyMap<string, readonly Program[]>): Program[] {
+  const forms = new Map<string, Program>();
+  for (const [key, known] of programs) {
+    const program = known.find((one) => one.holds());
+    if (program !== undefined) forms.set(key.slice(key.indexOf('[')), program);
+  }
+  if (forms.size > 0) return [...forms.values()];
+  throw new ArgumentError(
+    programs.size === 0
+      ? 'nothing is recorded yet: call the function with arguments of each form that it is to take'
+      : 'what was recorded belongs to another mode (train, eval) or other parameters: call the function again in this one',
+    { op: 'save' },
+  );
 }
 
 const blocking = (program: Program, inputs: readonly Tensor[]) => program.run(inputs);
@@ -144,20 +182,11 @@ export function compile<A extends readonly unknown[], R>(
         });
       return new Promise((resolve) => resolve(dispatch(args, beside) as Promise<R>));
     },
-    stats: (): CompileStats => ({
-      programs: all().length,
-      traces,
-      recorded: all().reduce((n, { recorded }) => n + recorded, 0),
-      kernels: all().reduce((n, { kernels }) => n + kernels, 0),
-      arenaBytes: all().reduce((n, { arenaBytes }) => n + arenaBytes, 0),
-      overBudget: all().reduce(
-        (most, { arenaBytes }) => Math.max(most, arenaBytes - (memoryBudget ?? Number.POSITIVE_INFINITY)),
-        0,
-      ),
-    }),
+    stats: (): CompileStats => statsOf(all(), traces, memoryBudget),
     explain: (): string =>
       all()
         .map((program) => program.explain())
         .join('\n'),
+    save: async (path: string | URL): Promise<void> => files.save(path, holding(programs)),
   });
 }

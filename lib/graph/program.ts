@@ -6,8 +6,8 @@ import { checkUsable, closeGroup, freeStorage, intoScope, Storage, statusError, 
 import { runs, watchProgram } from '../core/watch.js';
 import { native } from '../native.js';
 import { listen, settled } from './jobs.js';
-import { encode } from './encode.js';
-import { type Home, type Instruction, Lowering } from './lower.js';
+import { type Encoded, encode } from './encode.js';
+import { type Home, Lowering } from './lower.js';
 import { bytesOf } from './memory.js';
 import type { Recorder, State, Step } from './recorder.js';
 import type { Recording } from './recording.js';
@@ -27,7 +27,42 @@ function outputBytes(steps: readonly Step[], outputs: readonly Storage[]): numbe
   return [...bytes.values()];
 }
 
-const runsOf = (code: readonly Instruction[]): Step[] => code.flatMap((one) => (one.code === 'run' ? [one.step] : []));
+/** A recording as instructions. */
+export interface Assembled {
+  readonly arenaBytes: number;
+  /** Of each instruction, the call that it runs. */
+  readonly runs: readonly (Step | null)[];
+  readonly encoded: Encoded;
+}
+
+const storagesOf = (tensors: readonly Tensor[]): Storage[] => [...new Set(tensors.map((x) => x.storage))];
+
+function assemble({ recorder, steps, inPlace, inputs, states, results }: Recording): Assembled {
+  const homes = new Map<Storage, Home>();
+  const outputs = storagesOf(results);
+  for (const storage of [...inputs.map((x) => x.storage), ...states.keys(), ...outputs])
+    homes.set(storage, { buffer: 1 + homes.size, offset: 0 });
+  const lowered = new Lowering(steps, homes, inPlace);
+  const encoded = encode(lowered, recorder, {
+    bound: inputs.length + states.size,
+    outputBytes: outputBytes(steps, outputs),
+  });
+  const runs = lowered.code.map((one) => (one.code === 'run' ? one.step : null));
+  return { arenaBytes: lowered.arenaBytes, runs, encoded };
+}
+
+/** All that a program is made of and that can be kept in a file. */
+export interface Contents {
+  readonly recorded: number;
+  readonly runs: readonly (Step | null)[];
+  readonly text: Float64Array;
+  readonly scalars: Float64Array;
+  readonly inputs: readonly Tensor[];
+  readonly given: readonly unknown[];
+  readonly states: readonly State[];
+  readonly results: readonly Tensor[];
+  readonly form: unknown;
+}
 
 /** How the native call is made, and what is told of it when it is done. */
 interface Start {
@@ -43,7 +78,9 @@ export class Program {
   readonly arenaBytes: number;
   /** Runs of kernels, each counted once, however often it runs. */
   readonly kernels: number;
-  readonly #code: readonly Instruction[];
+  readonly #recording: Recording;
+  readonly #runs: readonly (Step | null)[];
+  readonly #text: Float64Array;
   readonly #id: number;
   readonly #recorder: Recorder;
   readonly #states: readonly State[];
@@ -58,7 +95,10 @@ export class Program {
   readonly #outputs: readonly Storage[];
   readonly #form: unknown;
 
-  constructor({ recorder, recorded, steps, inPlace, inputs, states, form, results }: Recording) {
+  /** `assembled`: where the instructions are known already. */
+  constructor(recording: Recording, { arenaBytes, runs, encoded }: Assembled = assemble(recording)) {
+    const { recorder, recorded, steps, inputs, states, form, results } = recording;
+    this.#recording = recording;
     this.#recorder = recorder;
     this.#states = [...states.values()];
     this.#written = this.#states.filter(({ written }) => written);
@@ -66,29 +106,25 @@ export class Program {
     const changed = new Set(steps.flatMap(({ outputs }) => outputs.map((y) => y.storage)));
     this.#writtenInputs = [...inputs.keys()].filter((i) => changed.has(inputs[i]!.storage));
     this.#results = results;
-    this.#outputs = [...new Set(results.map((x) => x.storage))];
+    this.#outputs = storagesOf(results);
     this.#form = form;
     this.recorded = recorded;
     this.steps = steps;
-    const homes = new Map<Storage, Home>();
-    for (const storage of [...inputs.map((x) => x.storage), ...states.keys(), ...this.#outputs])
-      homes.set(storage, { buffer: 1 + homes.size, offset: 0 });
-    const lowered = new Lowering(steps, homes, inPlace);
-    this.arenaBytes = lowered.arenaBytes;
-    this.#code = lowered.code;
-    this.kernels = runsOf(lowered.code).length;
-    const { device, text, scalars, uses } = encode(lowered, recorder, {
-      bound: inputs.length + states.size,
-      outputBytes: outputBytes(steps, this.#outputs),
-    });
+    this.arenaBytes = arenaBytes;
+    this.#runs = runs;
+    this.kernels = runs.reduce((n, step) => (step === null ? n : n + 1), 0);
+    const { device, text, scalars, uses } = encoded;
+    this.#text = Float64Array.from(text);
     this.#scalars = Float64Array.from(scalars);
     this.#computed = recorder.computed.map(({ first, count, compute }) => {
       const pairs = Array.from({ length: count }, (_, i) => (uses.get(first + i) ?? []).map((at) => [i, at])).flat();
       return { compute, from: pairs.map(([i]) => i!), at: pairs.map(([, at]) => at!) };
     });
-    this.#id = native.program(deviceIndex(device), Float64Array.from(text), this.#scalars);
+    this.#id = native.program(deviceIndex(device), this.#text, this.#scalars);
     // Plans that no cache holds are the program's alone.
-    for (const { plan } of runsOf(this.#code)) {
+    for (const step of runs) {
+      if (step === null) continue;
+      const { plan } = step;
       if (plan.op.plans.size > 0 || plan.id < 0) continue;
       native.dropPlan(plan.id);
       plan.id = -1;
@@ -147,7 +183,7 @@ export class Program {
 
   /** A call that is asked for the times of its kernels. */
   #watched(call: typeof native.runProgram, beside: boolean): Start {
-    const times = new Float64Array(this.#code.length + 1);
+    const times = new Float64Array(this.#runs.length + 1);
     let from = 0;
     return {
       start: (storages) => {
@@ -155,7 +191,7 @@ export class Program {
         call(storages, times);
       },
       watch: () => {
-        const plans = this.#code.map((one) => (one.code === 'run' ? one.step.plan : null));
+        const plans = this.#runs.map((step) => step?.plan ?? null);
         watchProgram(plans, from, times, beside);
       },
     };
@@ -212,6 +248,23 @@ export class Program {
     }
   }
 
+  /** @throws TraceError when a run takes more than arguments and tensors, or leaves more than tensors */
+  contents(): Contents {
+    const refuse = (why: string): never => {
+      throw new TraceError(`${why}: only functions of their arguments and of tensors can be saved`, { op: 'save' });
+    };
+    if (this.#computed.some(({ at }) => at.length > 0))
+      refuse('numbers are computed anew at each call (random numbers, learning rates): call eval(), or pass a tensor');
+    if (this.#recorder.effects.length > 0 || this.#states.some(({ gradientOf }) => gradientOf !== null))
+      refuse('the function leaves or reads gradients or counts steps: save one that returns what it computes');
+    const { recorded, inputs, given, results, form } = this.#recording;
+    const states = this.#states;
+    return {
+      ...{ recorded, inputs, given, states, results, form },
+      ...{ runs: this.#runs, text: this.#text, scalars: this.#scalars },
+    };
+  }
+
   /** A line a kernel: what it makes, its name, what it reads; below control flow, its bodies. */
   explain(): string {
     const names = new Map<Storage, string>();
@@ -237,9 +290,7 @@ export class Program {
   }
 
   #failure(): Error {
-    const failed = this.#code[words[2]!];
-    return failed?.code === 'run'
-      ? fault(failed.step.plan)
-      : statusError(words[1]!, 'the program does not run', 'compile');
+    const failed = this.#runs[words[2]!];
+    return failed ? fault(failed.plan) : statusError(words[1]!, 'the program does not run', 'compile');
   }
 }

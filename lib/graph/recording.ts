@@ -27,6 +27,8 @@ export interface Recording {
   readonly inPlace: boolean;
   /** Stand-ins for the arguments. */
   readonly inputs: readonly Tensor[];
+  /** The arguments, with the stand-ins in them. */
+  readonly given: readonly unknown[];
   /** What is bound at each run, by the storage that the steps name. */
   readonly states: ReadonlyMap<Storage, State>;
   /** What the function answered, and the tensors in it. */
@@ -114,6 +116,7 @@ export function recordFunction(
     steps,
     inPlace,
     inputs,
+    given: rebuild(args, inputs.values()) as unknown[],
     states,
     form,
     results,

@@ -33,9 +33,13 @@ import {
   whileLoop,
   zeros,
 } from '../lib/index.js';
+import { least } from '../lib/graph/contracts.js';
 import { loadMetadata, save as saveTensors, load as loadTensors } from '../lib/io/index.js';
+import { native } from '../lib/native.js';
 import { BatchNorm2d, Conv2d, Dropout, Flatten, Linear, MaxPool2d, Sequential } from '../lib/nn/index.js';
 import { SGD } from '../lib/optim/index.js';
+import { makeInputs } from './samples/make.js';
+import { samples } from './samples.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'brasa-save-'));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
@@ -164,6 +168,65 @@ describe('what was compiled is answered bit for bit by what was loaded', () => {
     const w = randn([5, 3]).requiresGrad_();
     const step = compile((x: Tensor, y: Tensor) => gradients(crossEntropy(matmul(x, w), y), [w]));
     await roundTrip(step, [[randn([4, 5]), tensor([0, 2, 1, 1], { dtype: 'i64' })]]);
+  });
+
+  test('updates of parameters, and running statistics of training', async () => {
+    manualSeed(8);
+    const build = () => {
+      const model = new Sequential(new Conv2d(1, 4, 3), new BatchNorm2d(4), relu, new Flatten(), new Linear(16, 3));
+      const weights = model.parameters();
+      return compile((x: Tensor, y: Tensor) => {
+        const loss = crossEntropy(model.forward(x) as Tensor, y);
+        gradients(loss, weights).forEach((g, i) => {
+          noGrad(() => weights[i]!.sub_(g.mul(0.1)));
+        });
+        return loss;
+      });
+    };
+    const step = build();
+    const args = [randn([4, 1, 4, 4]), tensor([0, 2, 1, 1], { dtype: 'i64' })] as const;
+    for (let i = 0; i < 2; i++) step(...args);
+    const path = fresh();
+    await step.save(path);
+    expect((await loadMetadata(path)).program).toContain('elementwiseMany');
+    const loaded = await loadProgram(path);
+    const losses = Array.from({ length: 3 }, () => loaded(...args).item());
+    expect(losses).toEqual(Array.from({ length: 3 }, () => step(...args).item()));
+    expect(new Set(losses).size).toBe(3);
+  });
+
+  test('every op, with its gradients', async () => {
+    const unsaved: string[] = [];
+    for (const sample of samples) {
+      const dtype = (sample.dtypes ?? ['f32'])[0]!;
+      const step = compile((inputs: readonly (Tensor | number)[]) => {
+        const wanted = (sample.grad ?? []).filter((i) => (inputs[i] as Tensor).dtype?.startsWith('f'));
+        const given = inputs.map((x, i) => (wanted.includes(i) ? (x as Tensor).mul(1).requiresGrad_() : x));
+        const results = [sample.call(...(given as never[]))].flat() as Tensor[];
+        const total = results.filter((y) => y.requiresGrad).map((y) => y.square().sum().to('f64'));
+        if (total.length === 0) return results;
+        const of = wanted.map((i) => given[i] as Tensor);
+        return [
+          ...results,
+          ...gradients(
+            total.reduce((a, b) => a.add(b)),
+            of,
+            { allowUnused: true },
+          ),
+        ];
+      });
+      const calls = sample.cases(makeInputs(dtype, 1)).map((inputs) => [inputs] as const);
+      try {
+        step(...calls[0]!);
+      } catch (error) {
+        // Their results depend on values.
+        expect(error).toBeInstanceOf(TraceError);
+        unsaved.push(sample.name);
+        continue;
+      }
+      await roundTrip(step as never, calls as never);
+    }
+    expect(unsaved).toEqual(['nonzero', 'maskedSelect']);
   });
 
   test('arguments and results in all forms', async () => {
@@ -383,6 +446,11 @@ describe('files that are none', () => {
     await refuses(() => '[', 'damaged');
     await refuses(() => `{"device":"cpu","programs":[{"arguments":${'['.repeat(1e5)}${']'.repeat(1e5)}}]}`, 'damaged');
     expect(await outcome(await forge(path, () => undefined))).toBeTypeOf('function');
+  });
+
+  test('what kernels are given is checked, of each kernel', () => {
+    const kernels = native.table.ops.filter(({ arity }) => arity === 0).map(({ name }) => name);
+    expect(Object.keys(least).sort()).toEqual(kernels.sort());
   });
 
   test('bytes changed or cut off', async () => {

@@ -5,6 +5,7 @@ import { FormatError } from '../core/error.js';
 import { contiguousStrides, type Layout, layoutOf, sizeOf } from '../core/layout.js';
 import { type Plan, resolve } from '../core/plan.js';
 import { native } from '../native.js';
+import { keepsTo } from './contracts.js';
 import { ownPlan } from './tile.js';
 
 /** Numbers that JSON has no digits for are `{ number: 'NaN' }`. */
@@ -169,6 +170,7 @@ export function planFrom(value: unknown): Plan {
   )
     throw bad(`${op} has ${inputs.length} inputs, ${outputs.length} outputs and ${nscalars} numbers`);
   const call = { op: idOf(op), inputs, nscalars, params, constants };
+  if (!keepsTo(op, call, outputs)) throw bad(`${op} has operands or params that it cannot have`);
   const plan = ownPlan(text(kernel.name, 'the name of a kernel'), call, outputs);
   try {
     resolve(plan);

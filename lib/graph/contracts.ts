@@ -2,7 +2,7 @@
  * What native/ops.def says of operands and a kernel takes on trust, because the ops that call it infer them: checked for calls that come
  * from a file.
  */
-import type { Layout } from '../core/layout.js';
+import { type Layout, sizeOf } from '../core/layout.js';
 import type { Call } from '../core/plan.js';
 
 /** The least inputs, outputs and params, by kernel. */
@@ -58,11 +58,55 @@ function pools(x: Layout, y: Layout, params: readonly number[]): boolean {
 
 const sameShape = (a: Layout, b: Layout): boolean => a.shape.join() === b.shape.join();
 
+const isRow = ({ shape }: Layout, n: number): boolean => shape.length === 1 && shape[0] === n;
+const isDim = (dim: number, { ndim }: Layout): boolean => Number.isInteger(dim) && dim >= 0 && dim < Math.max(ndim, 1);
+/** y has x's sizes but along `dim`, where it has no more. */
+const within = (y: Layout, x: Layout, dim: number): boolean =>
+  y.ndim === x.ndim && y.shape.every((n, d) => (d === dim ? n <= x.shape[d]! : n === x.shape[d]));
+const reduces = (x: Layout, y: Layout): boolean =>
+  y.ndim === x.ndim && y.shape.every((n, d) => n === 1 || n === x.shape[d]);
+
+/** (...,M,K) @ (...,K,N) is (...,M,N). */
+function multiplies(a: Layout, b: Layout, y: Layout): boolean {
+  const { ndim } = y;
+  if (ndim < 2 || a.ndim !== ndim || b.ndim !== ndim) return false;
+  const batch = y.shape.slice(0, -2);
+  if ([a, b].some(({ shape }) => batch.some((n, d) => n !== shape[d]))) return false;
+  return a.shape.at(-2) === y.shape.at(-2) && b.shape.at(-1) === y.shape.at(-1) && a.shape.at(-1) === b.shape.at(-2);
+}
+
+/** Where the tile program begins in a call's params, and how many tensors it reads; null: the kernel runs none. */
+export function tileAt(
+  op: string,
+  params: readonly number[],
+  inputs: number,
+): { start: number; inputs: number } | null {
+  if (op === 'elementwise') return { start: 0, inputs };
+  if (op === 'elementwiseMany') return { start: 3, inputs: params[1]! };
+  if (op === 'elementwiseSum') return { start: 1 + params[0]!, inputs };
+  if (op.endsWith('Then')) return { start: 4 + params[1]!, inputs: inputs - params[0]! + 1 };
+  return null;
+}
+
+/** Whether something reads what each instruction of a tile program makes. `given`: registers before the first. */
+function allRead(tile: readonly number[], given: number): boolean {
+  const size = tile[given]!;
+  const code = tile.slice(given + 1, given + 1 + 5 * size);
+  const read = new Set([...code.filter((_, i) => i % 5 >= 2), ...tile.slice(given + 1 + 5 * size)]);
+  return Array.from(code.slice(0, size), (_, i) => read.has(given + i)).every((one) => one);
+}
+
 /** Whether the kernel `op` may be given this call. */
-export function keepsTo(op: string, { inputs, params }: Call, outputs: readonly Layout[]): boolean {
+export function keepsTo(
+  op: string,
+  { inputs, params, nscalars, constants }: Call,
+  outputs: readonly Layout[],
+): boolean {
   const needs = least[op];
   if (needs === undefined) return false;
   if (inputs.length < needs[0] || outputs.length < needs[1] || params.length < needs[2]) return false;
+  const tile = tileAt(op, params, inputs.length);
+  if (tile !== null && !allRead(params.slice(tile.start), tile.inputs + nscalars + constants.length)) return false;
   if (op.endsWith('Then')) {
     const [nin, nparams, made] = params as [number, number, number];
     const y = outputs[Math.max(made, 0)];
@@ -94,6 +138,50 @@ export function keepsTo(op: string, { inputs, params }: Call, outputs: readonly 
     case 'avgPool2dGrad':
     case 'adaptiveAvgPool2dGrad':
       return pools(y, a, params);
+    case 'matmul':
+      return multiplies(a, b, y) && (c === undefined || sameShape(c, y));
+    case 'softmax':
+    case 'logSoftmax':
+    case 'cumsum':
+    case 'cumprod':
+      return isDim(params[0]!, a) && sameShape(a, y);
+    case 'softmaxGrad':
+    case 'logSoftmaxGrad':
+      return isDim(params[0]!, a) && sameShape(a, b) && sameShape(a, y);
+    case 'sort':
+      return isDim(params[0]!, a) && sameShape(a, y) && sameShape(a, z);
+    case 'topk':
+      return isDim(params[1]!, a) && sameShape(y, z) && y.shape[params[1]!] === params[0] && within(y, a, params[1]!);
+    case 'argmax':
+    case 'argmin':
+      return isDim(params[0]!, a) && reduces(a, y);
+    case 'sum':
+    case 'mean':
+    case 'prod':
+    case 'amax':
+    case 'amin':
+    case 'sumSquares':
+    case 'variance':
+      return reduces(a, y);
+    case 'crossEntropy':
+      return (
+        a.ndim === 2 && [b, y, z].every((x) => isRow(x, a.shape[0]!)) && (c === undefined || isRow(c, a.shape[1]!))
+      );
+    case 'crossEntropyGrad': {
+      const [, , , lse, weight] = inputs;
+      const rows = b.ndim === 2 && [a, c!, lse!].every((x) => isRow(x, b.shape[0]!)) && sameShape(b, y);
+      return rows && (weight === undefined || isRow(weight, b.shape[1]!));
+    }
+    case 'layerNorm':
+      return outputs.slice(1).every(({ size }) => size === sizeOf(a.shape.slice(0, a.ndim - params[0]!)));
+    case 'layerNormGrad': {
+      const lead = b.ndim - params[0]!;
+      const rows = inputs.slice(2, 4).every(({ size }) => size === sizeOf(b.shape.slice(0, lead)));
+      return rows && outputs.slice(1).every(({ size }) => size === sizeOf(b.shape.slice(lead)));
+    }
+    case 'batchNorm':
+    case 'batchNormGrad':
+      return a.ndim >= 2 && outputs.slice(1).every((x) => isRow(x, a.shape[1]!));
     default:
       return true;
   }

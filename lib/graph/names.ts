@@ -5,7 +5,7 @@ import { FormatError } from '../core/error.js';
 import { contiguousStrides, type Layout, layoutOf, sizeOf } from '../core/layout.js';
 import { type Plan, resolve } from '../core/plan.js';
 import { native } from '../native.js';
-import { keepsTo } from './contracts.js';
+import { keepsTo, tileAt } from './contracts.js';
 import { ownPlan } from './tile.js';
 
 /** Numbers that JSON has no digits for are `{ number: 'NaN' }`. */
@@ -102,15 +102,6 @@ export function layoutFrom(value: unknown, what: string): Layout {
   const reach = dims.reduce((last, n, i) => last + Math.max(n - 1, 0) * steps[i]!, 1) * 8;
   if (!Number.isSafeInteger(whole) || !Number.isSafeInteger(reach)) throw bad(`${what} is too large`);
   return layoutOf(dims, dtype, 'cpu', strides === undefined ? undefined : steps);
-}
-
-/** Where the tile program begins in a call's params, and how many tensors it reads; null: the kernel runs none. */
-function tileAt(op: string, params: readonly number[], inputs: number): { start: number; inputs: number } | null {
-  if (op === 'elementwise') return { start: 0, inputs };
-  if (op === 'elementwiseMany') return { start: 3, inputs: params[1]! };
-  if (op === 'elementwiseSum') return { start: 1 + params[0]!, inputs };
-  if (op.endsWith('Then')) return { start: 4 + params[1]!, inputs: inputs - params[0]! + 1 };
-  return null;
 }
 
 export function kernelText({ op: { name }, call, layouts }: Plan): KernelText {

@@ -3,6 +3,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import type { Tensor } from '../lib/index.js';
 import { afterAll, expect, test, vi } from 'vitest';
 
 /** By name, how often a function of the native library was called. */
@@ -57,9 +58,9 @@ test('a compiled step is one native call', async () => {
   const { Adam } = await import('../lib/optim/index.js');
   const model = new Sequential(new Linear(5, 8), relu, new Linear(8, 3));
   const optimizer = new Adam(model.parameters());
-  const step = compile((x, y) => {
+  const step = compile((x: Tensor, y: Tensor) => {
     optimizer.zeroGrad();
-    const loss = crossEntropy(model.forward(x) as never, y);
+    const loss = crossEntropy(model.forward(x) as Tensor, y);
     loss.backward();
     optimizer.step();
     return loss;

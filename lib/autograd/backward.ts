@@ -134,7 +134,10 @@ function step(node: Node, pending: (Tensor | null)[], mark: number): void {
 }
 
 function differentiate(node: Node, op: Op, pending: (Tensor | null)[], mark: number): void {
-  if (op.name === 'slice' && !recording.enabled) return addToWindow(node, op, pending[0]!, mark);
+  if (op.name === 'slice' && !recording.enabled) {
+    addToWindow(node, op, pending[0]!, mark);
+    return;
+  }
   const rule = op.grad as unknown as Rule;
   const values = restore(node);
   const g = op.many ? node.layouts.map((layout, i) => pending[i] ?? zeros(layout)) : pending[0]!;

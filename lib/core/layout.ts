@@ -28,6 +28,9 @@ let nextId = 1;
 /** Called when ids start again: whoever keys by them forgets. */
 const resets: (() => void)[] = [];
 
+/** How often ids have started again. */
+export let layoutEpoch = 0;
+
 export function onLayoutReset(forget: () => void): void {
   resets.push(forget);
 }
@@ -76,6 +79,7 @@ export function layoutOf(shape: Shape, dtype: DType, device: string, strides?: r
   if (nextId >= MAX_LAYOUTS) {
     table = new Map();
     nextId = 1;
+    layoutEpoch++;
     for (const forget of resets) forget();
   }
   const layout: Layout = {

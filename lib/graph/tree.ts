@@ -1,5 +1,6 @@
 /** Arguments and results of compiled and transformed functions: tensors in plain arrays and objects, beside numbers, strings, booleans and null. */
 import { ArgumentError, describe } from '../core/error.js';
+import { layoutEpoch } from '../core/layout.js';
 import { Tensor } from '../core/tensor.js';
 
 export type Tree =
@@ -17,7 +18,7 @@ export type Tree =
 export function flatten(tree: unknown, leaves: Tensor[], what: string, op = 'compile'): string {
   if (tree instanceof Tensor) {
     leaves.push(tree);
-    return `T${tree.layout.id}`;
+    return `T${layoutEpoch}.${tree.layout.id}`;
   }
   if (Array.isArray(tree)) return `[${tree.map((item) => flatten(item, leaves, what, op)).join()}]`;
   switch (typeof tree) {

@@ -75,7 +75,11 @@ struct Environment {
     plan = plans.make(0, call);
     const double bytes = kSize * sizeof(double), p = plan;
     // buffer 0 the arena, 1 the state, 2 the output: arena = f(state), state = f(arena), output = f(state)
-    const double text[] = {bytes, 1, 1, 3, bytes, p, 0, 1, 0, 0, 0, p, 1, 0, 0, 1, 0, p, 2, 1, 0, 2, 0};
+    // A run: 0, plan, first scalar, moved scalars; a place: buffer, offset, moves.
+    const double text[] = {bytes, 1, 1, 3, bytes,                 //
+                           0,     p, 0, 0, 1,     0, 0, 0, 0, 0,  //
+                           0,     p, 1, 0, 0,     0, 0, 1, 0, 0,  //
+                           0,     p, 2, 0, 1,     0, 0, 2, 0, 0};
     program = programs.make(0, text, text + sizeof text / sizeof *text, scalars, 3, nullptr);
     expect(program >= 0, "a program");
   }
@@ -186,6 +190,7 @@ Device* device(int) {
   static Device* only = new Device(toy);
   return only;
 }
+int32_t item_bytes(int32_t) { return sizeof(double); }
 int64_t layout_bytes(const Layout&) { return kSize * sizeof(double); }
 
 }  // namespace brasa

@@ -8,7 +8,7 @@
 // in place.
 #pragma once
 #include "convert.inl"
-#include "gemm_kernel.inl"
+#include "panels.inl"
 
 namespace brasa::cpu::BRASA_ISA {
 namespace {

@@ -5,7 +5,7 @@
 //   packed  all else: panels packed once, by all threads, then tiles of y
 // and the plain reference, which takes any layout. Partitions depend on shapes only. matmulThen runs a tile program
 // over each block of y that one of them has finished.
-#include "gemm_paths.inl"
+#include "gemm_packed.inl"
 
 namespace brasa::cpu::BRASA_ISA {
 namespace {
@@ -105,10 +105,8 @@ bool describe(const Call& call, Matmul* p) {
   return true;
 }
 
-// y^T = b^T a^T.
 void swap_operands(Matmul* p) {
-  const Shape s = p->shape;
-  p->shape = {s.n, s.m, s.k, s.b_col, s.b_k, s.a_k, s.a_row, s.c_col, s.c_row, s.y_col, s.y_row, !s.swapped};
+  p->shape = transposed(p->shape);
   for (int d = 0; d < p->batch_ndim; ++d) {
     const int64_t t = p->batch_strides[0][d];
     p->batch_strides[0][d] = p->batch_strides[1][d];
@@ -149,6 +147,7 @@ RunFn choose(Matmul* p, Grid* grid) {
                         s.m * s.n * s.k <= kTiny;  // packing all of B first would cost as much as the product
       if (tiny || (s.b_col == 1 && (s.m <= kFewRows || (s.n <= kSmall && s.k <= 2 * kSmall && s.m <= 2 * kSmall))))
         return found(direct_grid<S>(s), run<S, direct_product<S>>);
+      if (worth_crossing<S>(s)) swap_operands(p);
     }
     return found(packed_grid<S>(s), run<S, packed_product<S>>);
   }

@@ -1,117 +1,70 @@
-// Packed matrix multiplication, the part convolution shares: panels, packing, micro-kernel, macro-kernel. T is a
-// compute type (float, double, int32_t, int64_t), S a storage type that packing converts. Included by per-ISA families;
-// not a family itself.
-//
-// An operand is packed in panels of W lanes: panel[k * W + lane], lane = row of A (W = MR) or column of B (W = NR), the
-// lanes beyond the matrix zero. Panel p starts at p * W * K, so rows k0..k1 of every panel are one stretch at offset k0
-// * W and the panels of a K-block are `panel step` = W * K apart. Packers that know better than strides (im2col) fill
-// such panels themselves.
-//
-//   A (M,K) -> ceil(M/MR) panels [K][MR]        macro_kernel: C (m,n) (+)= A panels (m,k) x B panels (k,n)
-//   B (K,N) -> ceil(N/NR) panels [K][NR]        C has unit column stride and row stride ldc
+// The micro-kernels of a matrix product and the macro-kernel over them: C (m,n) (+)= A (m,k) x B (k,n), C with unit
+// column stride and row stride ldc.
 #pragma once
-#include "convert.inl"
+#include "panels.inl"
 
 namespace brasa::cpu::BRASA_ISA {
 namespace {
 
-// The micro-kernel's tile is MR rows by NV vectors: as many accumulators as leave registers for NV rows of B and one of
-// A.
-#if BRASA_SIMD_BYTES == 64
-constexpr int MR = 14, NV = 2;  // 28 of 32 registers
-#elif BRASA_SIMD_BYTES == 32
-constexpr int MR = 6, NV = 2;  // 12 of 16
-#elif defined(__aarch64__)
-constexpr int MR = 8, NV = 3;  // 24 of 32
-#else
-constexpr int MR = 4, NV = 2;  // 8 of 16: without FMA each product needs a register of its own
-#endif
-template <class T>
-constexpr int NR = NV* int(BRASA_SIMD_BYTES / sizeof(T));
-
-// A task's A block (MC x KC) stays in L2 (512K and more) while B panels stream past it, each fetched during the one
-// before; an A panel stays in L1 only for its turn. Long K-blocks, because C is read and written once in each; wide
-// tiles, so that a task can pack its A block itself, into L2.
-template <class T>
-constexpr int KC = 2048 / sizeof(T);
-constexpr int MC = MR * (128 / MR);
-template <class T>
-constexpr int NC = NR<T>*(16384 / int(sizeof(T)) / NR<T>);
-
-constexpr int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
-constexpr int64_t round_up(int64_t a, int64_t b) { return ceil_div(a, b) * b; }
-template <class A>
-constexpr A least(A a, A b) {
-  return a < b ? a : b;
-}
-
-// f(Int<0>), f(Int<1>), ... f(Int<N-1>), unrolled before the compiler assigns registers.
-template <int I>
-struct Int {
-  static constexpr int value = I;
-  constexpr operator int() const { return I; }
-};
-template <int N, class F>
-BRASA_INLINE void unroll(const F& f) {
-  if constexpr (N > 0) {
-    unroll<N - 1>(f);
-    f(Int<N - 1>{});
-  }
-}
-
-// Bare registers (arrays of them stay out of memory). Integer lanes are unsigned: products wrap.
-template <class T>
-struct LaneOf {
-  using type = T;
-};
-template <>
-struct LaneOf<int32_t> {
-  using type = uint32_t;
-};
-template <>
-struct LaneOf<int64_t> {
-  using type = uint64_t;
-};
-template <class T>
-struct Simd {
-  static constexpr int N = BRASA_SIMD_BYTES / sizeof(T);
-  using Lane = typename LaneOf<T>::type;
-  typedef Lane Reg __attribute__((vector_size(BRASA_SIMD_BYTES)));
-  typedef Lane Mem __attribute__((vector_size(BRASA_SIMD_BYTES), aligned(sizeof(T)), may_alias));
-  static BRASA_INLINE Reg load(const T* p) { return *reinterpret_cast<const Mem*>(p); }
-  static BRASA_INLINE void store(T* p, Reg v) { *reinterpret_cast<Mem*>(p) = v; }
-};
-
 // ---- micro-kernel
 
-// C (R, V vectors) (+)= A (R,k) x B (k, V vectors). Packed: a[k * MR + i]. Direct: a[i * a_row + k * a_k], read where
-// it lies. B's row k starts at b + k * b_k.
+// Where a micro-kernel finds its operands.
+//   packed  A and B in panels
+//   rows    A where it lies, k contiguous: a[i * a_row + k]; B in a panel
+//   direct  both where they lie: a[i * a_row + k * a_k], rows of B b_k apart
+enum class Place { packed, rows, direct };
+
+// C (R, V vectors) (+)= A (R,k) x B (k, V vectors).
 template <class T>
 struct Step {
   const T* a;
   int64_t a_row, a_k;
   const T* b;
   int64_t b_k;
-  const T* next;  // packed: fetched meanwhile, 64 bytes each 4 steps
+  const T* next;  // packed B: fetched meanwhile, 64 bytes each 4 steps
+  T* panel;       // Keep: B is read where it lies, and left here packed
 };
 
-template <class T, int R, int V, bool Direct>
+template <class T, int R, int V, Place P, bool Keep>
 void micro_kernel(int64_t k, const Step<T>& s, T* c, int64_t ldc, bool accumulate) {
   using S = Simd<T>;
+  constexpr bool in_place = P != Place::packed, b_packed = P != Place::direct && !Keep;
   typename S::Reg acc[R][V];
   unroll<R>([&](auto i) { unroll<V>([&](auto j) { acc[i][j] = typename S::Reg{}; }); });
   const T* a = s.a;
   const T* b = s.b;
-  const int64_t a_row = Direct ? s.a_row : 1, a_k = Direct ? s.a_k : MR, b_k = Direct ? s.b_k : NR<T>;
-  const auto step = [&]() __attribute__((always_inline)) {
+  T* keep = s.panel;
+  const int64_t a_row = s.a_row,
+                a_k = P == Place::packed ? MR
+                      : P == Place::rows ? 1
+                                         : s.a_k,
+                b_k = b_packed ? NR<T> : s.b_k;
+  // Rows of A off one pointer in threes, which is what an address can say.
+  constexpr int G = in_place ? ceil_div(R, 3) : 1;
+  const int64_t twice = 2 * a_row;
+  const T* rows[G];
+  unroll<G>([&](auto g) { rows[g] = a + 3 * g * a_row; });
+  const auto step = [&](auto at) __attribute__((always_inline)) {
     typename S::Reg row[V];
-    unroll<V>([&](auto j) { row[j] = S::load(b + j * S::N); });
+    unroll<V>([&](auto j) { row[j] = S::load(b + at * b_k + j * S::N); });
+    if constexpr (Keep) {
+      unroll<V>([&](auto j) { S::store(keep + at * NR<T> + j * S::N, row[j]); });
+      unroll<V>([&](auto j) { __builtin_prefetch(b + (at + 16) * b_k + j * S::N); });
+    }
     unroll<R>([&](auto i) {
-      const typename S::Lane x = a[i * a_row];
+      typename S::Lane x;
+      if constexpr (in_place)
+        x = (rows[i / 3] + (i % 3 == 2 ? twice : i % 3 == 1 ? a_row : 0))[at * a_k];
+      else
+        x = a[at * MR + i];
       unroll<V>([&](auto j) { acc[i][j] += x * row[j]; });
     });
-    a += a_k;
-    b += b_k;
+  };
+  const auto advance = [&](auto by) __attribute__((always_inline)) {
+    a += by * a_k;
+    if constexpr (in_place) unroll<G>([&](auto g) { rows[g] += by * a_k; });
+    if constexpr (Keep) keep += by * NR<T>;
+    b += by * b_k;
   };
   // Towards the end C's rows are fetched, one each 4 steps: all at once they would hold up the loads. (A few more than
   // there are, so that the last is in time.) Into L2: in L1 rows a power of two apart evict one another.
@@ -119,14 +72,15 @@ void micro_kernel(int64_t k, const Step<T>& s, T* c, int64_t ldc, bool accumulat
   const T* row = c;
   int64_t before = k / 4 - (R + 4);
   for (; k >= 4; k -= 4) {
-    if (!Direct) __builtin_prefetch(next, 0, 2), next += 64;
+    if constexpr (b_packed) __builtin_prefetch(next, 0, 2), next += 64;
     if (--before < 0) {
       unroll<V>([&](auto j) { __builtin_prefetch(row + j * S::N, 1, 2); });
       row += ldc;
     }
-    unroll<4>([&](auto) { step(); });
+    unroll<4>(step);
+    advance(Int<4>{});
   }
-  for (; k > 0; --k) step();
+  for (; k > 0; --k) step(Int<0>{}), advance(Int<1>{});
   unroll<R>([&](auto i) {
     unroll<V>([&](auto j) {
       T* to = c + i * ldc + j * S::N;
@@ -136,22 +90,22 @@ void micro_kernel(int64_t k, const Step<T>& s, T* c, int64_t ldc, bool accumulat
 }
 
 // The micro-kernels of each height 1..MR and width 1..NV.
-template <class T, bool Direct>
+template <class T, Place P>
 struct MicroTable {
   using Fn = void (*)(int64_t, const Step<T>&, T*, int64_t, bool);
   Fn fn[MR][NV];
   constexpr MicroTable() : fn() { fill<0>(); }
   template <int I>
   constexpr void fill() {
-    fn[I / NV][I % NV] = &micro_kernel<T, I / NV + 1, I % NV + 1, Direct>;
+    fn[I / NV][I % NV] = &micro_kernel<T, I / NV + 1, I % NV + 1, P, false>;
     if constexpr (I + 1 < MR * NV) fill<I + 1>();
   }
 };
 
 // One tile of any size m <= MR, n <= NR. A column tail goes through a tile on the stack.
-template <class T, bool Direct>
+template <class T, Place P>
 void tile_kernel(int64_t m, int64_t n, int64_t k, const Step<T>& s, T* c, int64_t ldc, bool accumulate) {
-  static constexpr MicroTable<T, Direct> table;
+  static constexpr MicroTable<T, P> table;
   constexpr int N = Simd<T>::N;
   const auto fn = table.fn[m - 1][(n - 1) / N];
   if (n % N == 0) return fn(k, s, c, ldc, accumulate);
@@ -162,117 +116,48 @@ void tile_kernel(int64_t m, int64_t n, int64_t k, const Step<T>& s, T* c, int64_
   for (int64_t i = 0; i < m; ++i) store_row(c + i * ldc, tile + i * NR<T>, n);
 }
 
-// C (m,n) (+)= A (m,k) x B (k,n), both in panels, their panels a_step and b_step elements apart. k is a K-block (at
-// most about KC), m and n what L2 holds (about MC and NC); k = 0 stores zeros or leaves C.
+// ---- macro-kernel
+
+// A (m,k): in panels `panel` elements apart, or (row > 0) where it lies, k contiguous.
 template <class T>
-void macro_kernel(int64_t m, int64_t n, int64_t k, const T* a, int64_t a_step, const T* b, int64_t b_step, T* c,
-                  int64_t ldc, bool accumulate) {
-  for (int64_t j = 0; j < n; j += NR<T>) {
-    for (int64_t i = 0; i < m; i += MR) {
-      const T* const panel = b + j / NR<T> * b_step;
-      // Each tile fetches its share of the next B panel.
-      const Step<T> s{a + i / MR * a_step, 0, 0, panel, 0, panel + b_step + i / MR * k * (16 / int(sizeof(T)))};
-      tile_kernel<T, false>(least<int64_t>(m - i, MR), least<int64_t>(n - j, NR<T>), k, s, c + i * ldc + j, ldc,
-                            accumulate);
-    }
-  }
-}
-
-// ---- packing
-
-// Transposes N registers of N lanes: log2(N) rounds, each exchanging the off-diagonal halves of rows D apart.
-template <int... L>
-struct Lanes {};
-template <int N, int... L>
-struct Iota : Iota<N - 1, N - 1, L...> {};
-template <int... L>
-struct Iota<0, L...> {
-  using type = Lanes<L...>;
+struct Left {
+  const T* at;
+  int64_t panel, row;
 };
-template <int D, class Reg, int... L>
-BRASA_INLINE void exchange(Reg& x, Reg& y, Lanes<L...>) {
-  constexpr int N = sizeof...(L);
-  const Reg x0 = x;
-  x = __builtin_shufflevector(x0, y, (L & D ? N + L - D : L)...);
-  y = __builtin_shufflevector(x0, y, (L & D ? N + L : L + D)...);
-}
-template <class T, int D = 1>
-BRASA_INLINE void transpose(typename Simd<T>::Reg* r) {
-  constexpr int N = Simd<T>::N;
-  if constexpr (D < N) {
-    unroll<N>([&](auto i) {
-      if constexpr (!(i.value & D)) exchange<D>(r[i.value], r[i.value + D], typename Iota<N>::type{});
-    });
-    transpose<T, 2 * D>(r);
-  }
-}
+// B (k,n): in panels `panel` elements apart. rows: null, or where B lies, n contiguous and rows k_step apart: the
+// panels are filled from there as the product goes.
+template <class T>
+struct Right {
+  T* at;
+  int64_t panel;
+  const T* rows;
+  int64_t k_step;
+};
 
-// One panel: dst[kk * W + i] = src[i * lane_stride + kk * k_stride], i < lanes <= W, kk < k; lanes beyond are zero.
-template <int W, class S>
-void pack_panel(const S* src, int64_t lane_stride, int64_t k_stride, int64_t lanes, int64_t k, Compute<S>* dst) {
-  using T = Compute<S>;
-  constexpr int N = Vec<T>::N, G = ceil_div(W, N);
-  int64_t kk = 0;
-  if (lane_stride == 1 && lanes == W) {
-    for (; kk < k; ++kk) {
-      unroll<G>([&](auto g) {
-        constexpr int n = least(N, W - g.value * N);
-        const S* from = src + kk * k_stride + g * N;
-        if constexpr (n == N)
-          load_as<T>(from).store(dst + kk * W + g * N);
-        else
-          load_as<T>(from, n).store(dst + kk * W + g * N, n);
-      });
-    }
-  } else if (k_stride == 1) {
-    // Blocks of N lanes by N steps. A step's last store may run into the next step, which overwrites it; the block's
-    // last may not.
-    for (; kk + N <= k; kk += N) {
-      typename Simd<T>::Reg r[G * N];
-      unroll<G * N>([&](auto i) {
-        r[i] = typename Simd<T>::Reg{};
-        if (i < W && i < lanes) {
-          const S* const from = src + i * lane_stride + kk;
-          __builtin_prefetch(from + 1024 / sizeof(S), 0, 2);
-          r[i] = (typename Simd<T>::Reg)load_as<T>(from).v;
-        }
-      });
-      unroll<G>([&](auto g) { transpose<T>(r + g * N); });
-      unroll<N>([&](auto l) {
-        unroll<G>([&](auto g) {
-          T* to = dst + (kk + l) * W + g * N;
-          if (l + 1 < N || g * N + N <= W)
-            Simd<T>::store(to, r[g * N + l]);
-          else
-            __builtin_memcpy(to, &r[g * N + l], least(N, W - g * N) * sizeof(T));
-        });
-      });
-    }
-  } else if (lane_stride == 1) {
-    for (; kk < k; ++kk) {
-      for (int64_t i = 0; i < W; i += N) {
-        const int n = int(least<int64_t>(N, lanes > i ? lanes - i : 0));
-        load_as<T>(src + kk * k_stride + i, n).store(dst + kk * W + i, int(least<int64_t>(N, W - i)));
+// C (m,n) (+)= A (m,k) x B (k,n). k is a K-block (at most about KC), m and n what L2 holds (about MC and NC); k = 0
+// stores zeros or leaves C.
+template <class T>
+void macro_kernel(int64_t m, int64_t n, int64_t k, const Left<T>& a, const Right<T>& b, T* c, int64_t ldc,
+                  bool accumulate) {
+  for (int64_t j = 0; j < n; j += NR<T>) {
+    T* const panel = b.at + j / NR<T> * b.panel;
+    const int64_t width = least<int64_t>(n - j, NR<T>);
+    const bool keep = b.rows && width == NR<T> && m >= MR;  // B's panel is packed by the first tile that reads it
+    if (b.rows && !keep) pack_panel<NR<T>>(b.rows + j, 1, b.k_step, width, k, panel);
+    for (int64_t i = 0; i < m; i += MR) {
+      // Each tile fetches its share of the next B panel.
+      const T* const next = b.rows ? panel : panel + b.panel + i / MR * k * (16 / int(sizeof(T)));
+      T* const to = c + i * ldc + j;
+      Step<T> s{a.row ? a.at + i * a.row : a.at + i / MR * a.panel, a.row, 1, panel, NR<T>, next, nullptr};
+      if (i == 0 && keep) {
+        s.b = b.rows + j, s.b_k = b.k_step, s.panel = panel;
+        (a.row ? micro_kernel<T, MR, NV, Place::rows, true>
+               : micro_kernel<T, MR, NV, Place::packed, true>)(k, s, to, ldc, accumulate);
+      } else {
+        (a.row ? tile_kernel<T, Place::rows> : tile_kernel<T, Place::packed>)(least<int64_t>(m - i, MR), width, k, s,
+                                                                              to, ldc, accumulate);
       }
     }
-  }
-  for (; kk < k; ++kk) {
-    const S* from = src + kk * k_stride;
-    T* to = dst + kk * W;
-    for (int i = 0; i < W; ++i) to[i] = i < lanes ? load_one(from + i * lane_stride) : T(0);
-  }
-}
-
-// All panels of a (lanes, k) operand, panel_step elements apart in dst. Contiguous lanes are read some rows at a time
-// across all panels: few pages and long stretches.
-template <int W, class S>
-void pack_panels(const S* src, int64_t lane_stride, int64_t k_stride, int64_t lanes, int64_t k, Compute<S>* dst,
-                 int64_t panel_step) {
-  const int64_t depth = lane_stride == 1 ? least<int64_t>(k, 16) : k;
-  for (int64_t k0 = 0; k0 < k; k0 += depth) {
-    for (int64_t i = 0; i < lanes; i += W)
-      pack_panel<W>(src + i * lane_stride + k0 * k_stride, lane_stride, k_stride, least<int64_t>(W, lanes - i),
-                    least(depth, k - k0), dst + i / W * panel_step + k0 * W);
   }
 }
 

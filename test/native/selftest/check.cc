@@ -211,7 +211,8 @@ struct Checker::Place {
     offset = arrangement == kDense ? 0 : 3;
     int64_t stride = arrangement == kColumns ? 2 : 1;
     for (int i = 0; i < n; ++i) {
-      const int d = arrangement == kColumns ? i : n - 1 - i;
+      const int near = x.crossed && n > 1 && i < 2 ? 1 - i : i;
+      const int d = arrangement == kColumns ? i : n - 1 - near;
       layout.shape[d] = x.shape[d];
       layout.strides[d] = x.expanded & dim_bit(d) ? 0 : stride;
       stride *= x.expanded & dim_bit(d) ? 1 : x.shape[d];

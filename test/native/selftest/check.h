@@ -19,6 +19,7 @@ struct Tensor {
   int32_t dtype = k_f32;
   Numbers values;
   uint32_t expanded = 0;  // dims along which all values are equal: given with stride 0
+  bool crossed = false;   // the last two dims change places in memory
 
   Tensor(Shape shape, int32_t dtype);  // zeros
   Tensor(Shape shape, int32_t dtype, Numbers values);

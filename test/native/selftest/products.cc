@@ -40,10 +40,15 @@ void check_matmul(Checker& check, int64_t B, int64_t M, int64_t N, int64_t K, in
     y(i, m, n) += a(i, m, k) * b(i, k, n);
   });
   check.expect("matmul", {a, b}, {y});
+  Tensor weight = b;  // as kept for x w^T
+  weight.crossed = true;
+  check.expect("matmul", {a, weight}, {y});
   const Tensor c = expand(draw({B, M, N}, dtype), 1);
   for (int64_t i = 0; i < y.size(); ++i) y[i] += c[i];
   check.expect("matmul", {a, b, c}, {y});
+  check.expect("matmul", {a, weight, c}, {y});
   check_then(check, "matmul", {a, b, c}, y, {});
+  check_then(check, "matmul", {a, weight, c}, y, {});
 }
 
 struct Conv {
@@ -82,8 +87,9 @@ void check_conv(Checker& check, const Conv& p, int32_t dtype) {
 }  // namespace
 
 void check_products(Checker& check) {
-  const int64_t sizes[][4] = {{1, 1, 1, 1},    {1, 3, 5, 7},     {2, 17, 33, 65}, {1, 70, 130, 50},
-                              {1, 1, 300, 64}, {1, 130, 200, 9}, {3, 9, 8, 40},   {1, 64, 1, 500}};
+  const int64_t sizes[][4] = {{1, 1, 1, 1},     {1, 3, 5, 7},     {2, 17, 33, 65},  {1, 70, 130, 50},
+                              {1, 1, 300, 64},  {1, 130, 200, 9}, {3, 9, 8, 40},    {1, 64, 1, 500},
+                              {1, 37, 75, 600}, {1, 16, 300, 71}, {1, 150, 64, 513}};
   for (int32_t dtype : kAll) {
     if (dtype == k_bool) continue;
     for (const auto& [batch, m, n, k] : sizes) {

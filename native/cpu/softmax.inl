@@ -415,34 +415,29 @@ Axes classes(const Layout& x) {
   return Axes::of(2, false, layouts, 1);
 }
 
-// Few classes, plain targets: a row is one vector, and the logarithms are taken of many rows at once.
+// Few classes, plain targets: a vector holds one class of many rows.
 template <class C>
 void short_entropy(const Call& call, const Args& args, const Entropy& e, int64_t begin, int64_t end) {
   using V = Vec<C>;
-  constexpr int64_t kRows = 64;
-  const int n = int(e.C);
-  const int64_t row_stride = call.in[0].strides[0], to = call.out[0].strides[0], to_lse = call.out[1].strides[0];
-  const C* const logits = static_cast<const C*>(args.in[0]);
+  const int64_t n = e.C, row = call.in[0].strides[0], column = call.in[0].strides[1], to = call.out[0].strides[0],
+                to_lse = call.out[1].strides[0];
   C *const loss = static_cast<C*>(args.out[0]), *const lse = static_cast<C*>(args.out[1]);
-  C lanes[V::N];
-  for (int j = 0; j < V::N; ++j) lanes[j] = C(j);
-  const auto inside = V::load(lanes) < V(C(n));
-  for (int64_t first = begin; first < end; first += kRows) {
-    const int64_t rows = least(kRows, end - first);
-    C top[kRows], sum[kRows];
-    for (int64_t r = 0; r < rows; ++r) {
-      const V v = select(inside, V::load(logits + (first + r) * row_stride, n), V(lowest_of<C>()));
-      top[r] = hmax(v);
-      sum[r] = hsum(exp(v - V(shift_of(top[r]))));
-    }
-    for (int64_t r = 0; r < rows; r += V::N) {
-      const int m = int(least<int64_t>(V::N, rows - r));
-      log(V::load(sum + r, m)).store(sum + r, m);
-    }
+  C x[V::N * V::N] = {}, top[V::N], log_sum[V::N];  // x: (class, row)
+  for (int64_t first = begin; first < end; first += V::N) {
+    const int64_t rows = least<int64_t>(V::N, end - first);
+    const C* const logits = static_cast<const C*>(args.in[0]) + first * row;
+    for (int64_t r = 0; r < rows; ++r)
+      for (int64_t c = 0; c < n; ++c) x[c * V::N + r] = logits[r * row + c * column];
+    V peak = V::load(x), sum(C(0));
+    for (int64_t c = 1; c < n; ++c) peak = Peak::of(peak, V::load(x + c * V::N));
+    const V shift = shift_of(peak);
+    for (int64_t c = 0; c < n; ++c) sum = sum + exp(V::load(x + c * V::N) - shift);
+    peak.store(top);
+    log(sum).store(log_sum);
     for (int64_t r = 0; r < rows; ++r) {
       const int64_t i = first + r, t = e.target[i];
-      loss[i * to] = t == e.ignore ? C(0) : (top[r] - logits[i * row_stride + t]) + sum[r];
-      lse[i * to_lse] = top[r] + sum[r];
+      loss[i * to] = t == e.ignore ? C(0) : (top[r] - x[t * V::N + r]) + log_sum[r];
+      lse[i * to_lse] = top[r] + log_sum[r];
     }
   }
 }
@@ -455,7 +450,7 @@ Status run_entropy(const CpuPlan& plan, const Args& args) {
   const C* w;
   if (const Status status = begin_entropy<C>(plan, args, 0, 2, &e, &w)) return status;
   const int32_t own = sizeof(C) == 4 ? k_f32 : k_f64;
-  const bool plain = x.dtype == own && call.out[0].dtype == own && call.out[1].dtype == own && x.strides[1] == 1;
+  const bool plain = x.dtype == own && call.out[0].dtype == own && call.out[1].dtype == own;
   if (plain && e.C > 0 && e.C <= Vec<C>::N && !w && e.smoothing == 0) {
     parallel(e.N, kTask / e.C, [&](int64_t begin, int64_t end) { short_entropy<C>(call, args, e, begin, end); });
     return kOk;

@@ -43,9 +43,11 @@ Tiling tiling(const Shape& s) {
   Tiling t;
   t.tile_m = cut(m, MR, MC);
   t.tile_n = cut(n, NR<T>, crossed(s) ? kCrossed : NC<T>);
-  // Small matrices: narrower tiles, for the threads to share.
-  while (ceil_div(m, t.tile_m) * ceil_div(n, t.tile_n) < 16 && t.tile_n > 4 * NR<T>)
-    t.tile_n = round_up(t.tile_n / 2, NR<T>);
+  // Few tiles: half as high, then narrower, for the threads to share. (Rather that: an A that one column of tiles meets
+  // is packed, or read, straight into L2. But of an A whose columns are contiguous, high tiles read longer stretches.)
+  const auto count = [&] { return ceil_div(m, t.tile_m) * ceil_div(n, t.tile_n); };
+  if (count() < 12 && m >= 3 * t.tile_m && s.a_row != 1) t.tile_m = round_up(t.tile_m / 2, MR);
+  while (count() < 8 && t.tile_n > 4 * NR<T>) t.tile_n = round_up(t.tile_n / 2, NR<T>);
   t.rows = ceil_div(m, t.tile_m);
   t.cols = ceil_div(n, t.tile_n);
   return t;

@@ -121,6 +121,7 @@ void pack_panel(const S* src, int64_t lane_stride, int64_t k_stride, int64_t lan
       unroll<G>([&](auto g) {
         constexpr int n = least(N, W - g.value * N);
         const S* from = src + kk * k_stride + g * N;
+        __builtin_prefetch(from + 16 * k_stride);  // another page, perhaps
         if constexpr (n == N)
           load_as<T>(from).store(dst + kk * W + g * N);
         else

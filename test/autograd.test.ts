@@ -4,7 +4,6 @@ import {
   cat,
   detach,
   exp,
-  full,
   GradError,
   gradcheck,
   gradients,
@@ -16,14 +15,10 @@ import {
   ones,
   op,
   randn,
-  relu,
   scope,
-  sigmoid,
-  sum,
   type Tensor,
   tensor,
   valueAndGrad,
-  where,
   zeros,
 } from '../lib/index.js';
 
@@ -242,49 +237,6 @@ describe('modes', () => {
     const x = leaf([1.5, -1]);
     expect(x.gt(0).requiresGrad).toBe(false);
     expect(x.argmax().requiresGrad).toBe(false);
-  });
-});
-
-describe('custom ops', () => {
-  const swish = op('testSwish', {
-    args: (x: Tensor, beta: number = 1) => ({ inputs: [x], params: { beta } }),
-    decompose: ([x], { beta }) => mul(x, sigmoid(mul(x, beta))),
-  });
-  const clipped = op('testClippedRelu', {
-    args: (x: Tensor) => ({ inputs: [x] }),
-    decompose: ([x]) => relu(x),
-    grad: (g, [x]) => where(x.gt(0), mul(g, 0.5), 0),
-  });
-  const rowSum = op('testRowSum', {
-    args: (x: Tensor) => ({ inputs: [x] }),
-    decompose: ([x]) => sum(mul(x, x), 1),
-  });
-
-  test('a decomposition is enough: value, gradient, second gradient', () => {
-    const x = randn([3, 4], { dtype: 'f64' });
-    expect(gradcheck((a) => swish(a, 1.5), [x], { order: 2 })).toBe(true);
-    const eager = x.mul(sigmoid(x.mul(1.5)));
-    expect(swish(x, 1.5).sub(eager).abs().max().item()).toBeLessThan(1e-12);
-    expect(gradcheck(rowSum, [x], { order: 2 })).toBe(true);
-  });
-
-  test('a gradient of one’s own is used', () => {
-    const x = leaf([1, -1]);
-    clipped(x).sum().backward();
-    expect(x.grad!.toArray()).toEqual([0.5, 0]);
-  });
-
-  test('what it captures from outside stays right', () => {
-    const scale = full([2], 3, { dtype: 'f64' });
-    const scaled = op('testScaled', { args: (x: Tensor) => ({ inputs: [x] }), decompose: ([x]) => mul(x, scale) });
-    expect(scaled(tensor([1, 2], { dtype: 'f64' })).toArray()).toEqual([3, 6]);
-    noGrad(() => scale.fill_(4));
-    expect(scaled(tensor([1, 2], { dtype: 'f64' })).toArray()).toEqual([4, 8]);
-  });
-
-  test('a definition without a gradient does not type-check', () => {
-    // @ts-expect-error infer without grad or decompose
-    expect(() => op('testBad', { args: (x: Tensor) => ({ inputs: [x] }) })).toThrow(/decompose, or infer and grad/);
   });
 });
 

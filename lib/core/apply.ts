@@ -17,6 +17,7 @@ import {
   joinGroup,
   Storage,
   statusError,
+  storageMark,
   Tensor,
 } from './tensor.js';
 import { type Cells, compiling } from './cells.js';
@@ -25,6 +26,8 @@ import { type Cells, compiling } from './cells.js';
 export interface Tracer {
   /** Null: the backend has no kernel, the decomposition is to run. */
   emit(plan: Plan, inputs: readonly Operand[], outs: readonly Tensor[] | null): Tensor[] | null;
+  /** A user's op with a gradient of its own goes to emit also where its decomposition is to run: a trace around may record it. */
+  readonly whole?: boolean;
   /** The same values without a record: in this trace alone, or (`detached`) also in those around it. */
   alias?(x: Tensor, detached: boolean): Tensor;
 }
@@ -100,11 +103,15 @@ function dispatch(op: Op, inputs: readonly Operand[], params: Params, outs: read
         outs,
       );
   }
+  const { tracer } = hooks;
+  const inParts = plan.mode === 'decompose' && !(op.byUser && op.grad !== undefined && tracer?.whole);
   // Without a gradient rule of its own, an op is differentiated through its decomposition: run that, recorded.
-  if (plan.mode === 'decompose' || (mask !== 0 && op.grad === undefined)) return decomposed(plan, inputs, params, outs);
+  if (op.grad === undefined && (inParts || mask !== 0)) return decomposed(plan, inputs, params, outs);
   if (plan.integers) checkIntegers(plan, inputs);
-  const results = hooks.tracer !== null ? hooks.tracer.emit(plan, inputs, outs) : emit(plan, inputs, outs);
-  if (results === null) return decomposed(plan, inputs, params, outs);
+  let results: Tensor[] | null = null;
+  if (!inParts) results = tracer !== null ? tracer.emit(plan, inputs, outs) : emit(plan, inputs, outs);
+  if (results === null && op.grad === undefined) return decomposed(plan, inputs, params, outs);
+  results ??= inOwnName(plan, inputs, params, outs);
   if (outs === null) {
     if (mask !== 0) record(plan, inputs, mask, results, false);
     return results;
@@ -134,6 +141,25 @@ function decomposed(plan: Plan, inputs: readonly Operand[], params: Params, outs
   const list = Array.isArray(results) ? (results as Tensor[]) : [results as Tensor];
   if (outs === null) return list;
   return list.map((value, i) => applyInto(lookup('assign'), [value], { shape: outs[i]!.shape }, [outs[i]!])[0]!);
+}
+
+/** decomposed(), for an op whose gradient is its own: what was there before, or is answered twice, gets a name to be recorded under. */
+function inOwnName(plan: Plan, inputs: readonly Operand[], params: Params, outs: readonly Tensor[] | null): Tensor[] {
+  const { enabled } = recording;
+  const mark = storageMark();
+  recording.enabled = false;
+  try {
+    const results = decomposed(plan, inputs, params, outs);
+    if (outs !== null) return results;
+    return results.map((y, i) => {
+      if (y.storage.id >= mark && results.indexOf(y) === i) return y;
+      const other = hooks.tracer?.alias?.(y, false) ?? alias(y, y.layout, y.offset);
+      other.base = y.base ?? y;
+      return other;
+    });
+  } finally {
+    recording.enabled = enabled;
+  }
 }
 
 /** Null when the backend turned out to have no kernel. */

@@ -24,6 +24,7 @@ const exampleLayout = ({ shape, strides, dtype, device }: Layout): Layout =>
   layoutOf(shape.slice(1), dtype, device, strides.slice(1));
 
 export class Level implements Tracer, Cells {
+  readonly whole = true;
   /** How many examples. */
   readonly size: number;
   /** What stands behind a tensor of this level. */

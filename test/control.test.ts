@@ -146,6 +146,34 @@ describe('scan', () => {
     );
   });
 
+  test('slices and a predicate from outside the function, which change from call to call', () => {
+    const rows = f64([4, 3], 1);
+    const positive = tensor(true);
+    const f = compile((x: Tensor) => {
+      const [last, ys] = scan((c: Tensor, row: Tensor) => [c.mul(row).add(1), c.sub(row)] as [Tensor, Tensor], x, rows);
+      return cond(
+        positive,
+        () => ys.add(last),
+        () => ys.sub(last),
+      );
+    });
+    const expected = (x: Tensor, on: boolean) => {
+      let c = x;
+      const ys = rows.unbind().map((row) => {
+        const y = c.sub(row);
+        c = c.mul(row).add(1);
+        return y;
+      });
+      return ys.map((y) => (on ? y.add(c) : y.sub(c)).toArray());
+    };
+    const x = f64([3], 2);
+    expect(f(x).toArray()).toEqual(expected(x, true));
+    rows.mul_(2);
+    positive.copy_(tensor(false));
+    expect(f(x).toArray()).toEqual(expected(x, false));
+    expect(f.stats().programs).toBe(1);
+  });
+
   test('no slices but a length; no iteration; nothing to differentiate', () => {
     check((h) => scan((c: Tensor) => [c.mul(c).add(0.1), c.sum()] as const, h, null, { length: 4 }), [f64([2], 1)]);
     check(

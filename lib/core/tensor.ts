@@ -243,7 +243,15 @@ export function allocate(layout: Layout): Tensor {
   if (slot < 0) throw statusError(-slot, `could not allocate ${bytes} bytes on ${layout.device}`);
   storage.slot = slot;
   intoScope(storage);
+  if (compiling.recorder !== null) tracing.set(storage, layout);
   return new Tensor(storage, layout, 0);
+}
+
+const tracing = new WeakMap<Storage, Layout>();
+
+/** The layout of memory of data that was made while a function was traced. */
+export function madeTracing(storage: Storage): Layout | undefined {
+  return tracing.get(storage);
 }
 
 /** The error for a native status that has no better explanation. */

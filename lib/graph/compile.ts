@@ -27,7 +27,7 @@ function sameLayouts(args: readonly unknown[], layouts: readonly Layout[]): bool
 export interface CompileStats {
   /** Signatures and states of the world that were traced and are kept. */
   programs: number;
-  /** How often the function was traced. */
+  /** How often the function ran to be recorded. */
   traces: number;
   /** Calls that were recorded, of all programs. */
   recorded: number;
@@ -113,7 +113,9 @@ const beside = (program: Program, inputs: readonly Tensor[]) => program.submit(i
  * and from then on replayed by one native call. Tensors from outside are read and written in place at every run: parameters, their
  * gradients, what optimizers keep, running statistics. Learning rates, step counts and random numbers are new at each run; train and
  * eval mode, missing gradients and lists of parameters are watched, and a change records again. Other values from outside are
- * constants, and what else the function does (printing, counting) happens only while it is recorded.
+ * constants, and what else the function does (printing, counting) happens only while it is recorded. A function that makes a tensor of
+ * data and writes into it, or uses its gradient, runs twice for that: the second time shows whether it makes one at each call or has
+ * kept the first.
  *
  * Results are new, detached tensors. (torch.compile, jax.jit)
  * @throws TraceError when the function reads a value (`item()`, `data()`), is async, or is given tensors that require grad
@@ -153,11 +155,11 @@ export function compile<A extends readonly unknown[], R>(
     programs.set(key, known);
     let program = known.find((one) => one.holds());
     if (program === undefined) {
-      program = new Program(
-        recordFunction((given) => fn(...(given as unknown as A)), args, inputs, passes, memoryBudget),
-      );
+      const run = (given: readonly unknown[]) => fn(...(given as unknown as A));
+      const recording = recordFunction(run, args, inputs, passes, memoryBudget);
+      program = new Program(recording);
       program.bind();
-      traces++;
+      traces += recording.traces;
       known.unshift(program);
       while (all().length > MOST) {
         const [oldest, list] = programs.entries().next().value!;

@@ -1,9 +1,22 @@
 /** Records a function for compile(): its calls in order, the tensors from outside that they touch, and what else it depends on. */
-import { type Tracer, tracedBy } from '../core/apply.js';
-import type { Operand } from '../core/define.js';
+import { apply, type Tracer, tracedBy, untraced } from '../core/apply.js';
+import { lookup, type Operand } from '../core/define.js';
 import type { Layout } from '../core/layout.js';
-import { type Plan, resolve } from '../core/plan.js';
-import { abstract, alias, checkUsable, isAbstract, type Storage, type Tensor } from '../core/tensor.js';
+import { type Plan, planFor, resolve } from '../core/plan.js';
+import { noGrad } from '../core/scope.js';
+import {
+  ABSTRACT,
+  abstract,
+  alias,
+  checkUsable,
+  freeStorage,
+  isAbstract,
+  madeTracing,
+  pin,
+  type Storage,
+  storageMark,
+  Tensor,
+} from '../core/tensor.js';
 import type { Cells, CounterSource } from '../core/cells.js';
 import { TraceError } from '../core/error.js';
 import { Draws } from './draws.js';
@@ -54,12 +67,25 @@ export class Recorder implements Tracer, Cells {
   #standIns = 0;
   #eras = 0;
   #era: number | undefined;
-  /** How many bodies are being recorded, one in the other. */
-  #depth = 0;
+  /** The function and the bodies that are being recorded, one in the other: storages made in it, and steps that come first. */
+  readonly #bodies: { from: number; first: Step[] }[] = [{ from: storageMark(), first: [] }];
+  readonly #again: boolean;
+  /**
+   * Whether the function made a tensor of data and wrote into it, or used its gradient: it may make another at each call, or have
+   * kept this one. Recording once more shows which.
+   */
+  unsure = false;
+
+  /** `again`: the function ran before, and has what it makes once. What it makes now it makes at each call. */
+  constructor(again = false) {
+    this.#again = again;
+  }
 
   /** Runs `fn` on stand-ins. Nothing is computed; gradients that it set are left for the caller to read and undo. */
   record<R>(fn: () => R): R {
-    return tracedBy(this, fn);
+    const result = tracedBy(this, fn);
+    this.steps.unshift(...this.#bodies[0]!.first.splice(0));
+    return result;
   }
 
   /** Records the body of a region: its steps apart from those around it. */
@@ -67,21 +93,23 @@ export class Recorder implements Tracer, Cells {
     const { steps } = this;
     const before = new Map(Array.from(this.gradients.keys(), (leaf) => [leaf, leaf.gradient]));
     this.steps = [];
-    this.#depth++;
+    const first: Step[] = [];
+    const from = storageMark();
+    this.#bodies.push({ from, first });
     try {
       const result = fn();
-      this.#settle(before);
-      return { steps: this.steps, result };
+      this.#settle(before, from);
+      return { steps: [...first, ...this.steps], result };
     } finally {
       this.steps = steps;
-      this.#depth--;
+      this.#bodies.pop();
     }
   }
 
   /** A body may take gradients of its own tensors, and leaves those of others as they were. */
-  #settle(before: ReadonlyMap<Tensor, Tensor | null>): void {
+  #settle(before: ReadonlyMap<Tensor, Tensor | null>, from: number): void {
     for (const [leaf, first] of this.gradients) {
-      if (leaf.gradient !== (before.has(leaf) ? before.get(leaf) : first))
+      if (leaf.storage.id < from && leaf.gradient !== (before.has(leaf) ? before.get(leaf) : first))
         throw new TraceError(
           'the body of cond, scan or whileLoop changed the .grad of a tensor from outside: use gradients(), and return them',
           { op: 'compile' },
@@ -128,17 +156,30 @@ export class Recorder implements Tracer, Cells {
       return [y];
     }
     if (plan.id < 0 && !resolve(plan)) return null;
-    for (const x of inputs) if (typeof x !== 'number') this.#note(x, false, plan);
+    for (const x of inputs) if (typeof x !== 'number') this.#note(x, false, plan.op.name);
     const outputs = outs ?? plan.layouts.map((layout) => abstract(layout));
-    for (const y of outs ?? []) this.#note(y, true, plan);
+    for (const y of outs ?? []) this.#note(y, true, plan.op.name);
     const step = { plan, inputs: inputs.slice(), outputs };
     this.steps.push(this.#era === undefined ? step : { ...step, era: this.#era });
     return outputs as Tensor[];
   }
 
-  #note(x: Tensor, written: boolean, plan: Plan): void {
-    checkUsable(x, plan.op.name);
+  /** What control flow reads by itself. */
+  touch(xs: readonly Tensor[], name: string): void {
+    for (const x of xs) this.#note(x, false, name);
+  }
+
+  #note(x: Tensor, written: boolean, name: string): void {
+    checkUsable(x, name);
     if (isAbstract(x)) return;
+    if (this.#madeHere(x)) {
+      if (written && this.#again) {
+        this.#madeAnew(x.storage);
+        return;
+      }
+      this.unsure ||= written;
+      pin(x);
+    }
     this.#remember(x);
     const known = this.states.get(x.storage);
     if (known) {
@@ -154,9 +195,31 @@ export class Recorder implements Tracer, Cells {
     this.states.set(x.storage, { tensor: root, gradientOf, layout, offset, differentiable, written });
   }
 
+  #madeHere({ storage }: Tensor): boolean {
+    return storage.id >= this.#bodies[0]!.from && madeTracing(storage) !== undefined;
+  }
+
+  /** Data that each call writes into anew is memory of the program, filled where the body begins that makes it. */
+  #madeAnew(storage: Storage): void {
+    const whole = new Tensor(storage, madeTracing(storage)!, 0);
+    const data = pin(untraced(() => noGrad(() => apply(lookup('clone'), [whole]))));
+    freeStorage(storage);
+    storage.slot = ABSTRACT;
+    this.states.delete(storage);
+    const { steps } = this;
+    this.steps = this.#bodies.findLast(({ from }) => storage.id >= from)!.first;
+    try {
+      this.emit(planFor(lookup('assign'), [data], { shape: whole.shape }, [whole]), [data], [whole]);
+    } finally {
+      this.steps = steps;
+    }
+  }
+
   gradient(x: Tensor, replaced: boolean): void {
+    const here = !isAbstract(x) && this.#madeHere(x);
+    this.unsure ||= here;
     // A leaf made in the function is gone after it, and its gradient with it.
-    if (isAbstract(x) || this.gradients.has(x)) return;
+    if (isAbstract(x) || (here && this.#again) || this.gradients.has(x)) return;
     const before = x.gradient;
     this.gradients.set(x, before);
     if (before !== null) this.#leafOf.set(before, x);
@@ -188,7 +251,7 @@ export class Recorder implements Tracer, Cells {
   }
 
   after(effect: () => void): void {
-    if (this.#depth > 0)
+    if (this.#bodies.length > 1)
       throw new TraceError(
         'an optimizer steps outside of cond, scan and whileLoop: return gradients from the body and step after it',
         { op: 'compile' },

@@ -20,6 +20,8 @@ import { flatten, rebuild } from './tree.js';
 
 export interface Recording {
   readonly recorder: Recorder;
+  /** How often the function ran. */
+  readonly traces: number;
   /** How many calls were recorded, and what the passes made of them. */
   readonly recorded: number;
   readonly steps: readonly Step[];
@@ -36,6 +38,25 @@ export interface Recording {
   readonly results: readonly Tensor[];
 }
 
+/** The function's calls, what it answered, and the gradients that it left. */
+function runOnce(
+  fn: (args: readonly unknown[]) => unknown,
+  args: readonly unknown[],
+  leaves: readonly Tensor[],
+  again: boolean,
+): { recorder: Recorder; inputs: Tensor[]; form: unknown; gradients: [Tensor, Tensor | null][] } {
+  const recorder = new Recorder(again);
+  const inputs = leaves.map((x) => abstract(x.layout));
+  try {
+    const form = recorder.record(() => fn(rebuild(args, inputs.values()) as unknown[]));
+    if (form instanceof Promise)
+      throw new TraceError('an async function cannot be compiled: its awaits are not recorded', { op: 'compile' });
+    return { recorder, inputs, form, gradients: [...recorder.gradients].map(([leaf]) => [leaf, leaf.gradient]) };
+  } finally {
+    recorder.undo();
+  }
+}
+
 export function recordFunction(
   fn: (args: readonly unknown[]) => unknown,
   args: readonly unknown[],
@@ -43,18 +64,8 @@ export function recordFunction(
   passes: PassOptions,
   memoryBudget = Number.POSITIVE_INFINITY,
 ): Recording {
-  const recorder = new Recorder();
-  const inputs = leaves.map((x) => abstract(x.layout));
-  let form: unknown;
-  let gradients: [Tensor, Tensor | null][] = [];
-  try {
-    form = recorder.record(() => fn(rebuild(args, inputs.values()) as unknown[]));
-    if (form instanceof Promise)
-      throw new TraceError('an async function cannot be compiled: its awaits are not recorded', { op: 'compile' });
-    gradients = [...recorder.gradients].map(([leaf]) => [leaf, leaf.gradient]);
-  } finally {
-    recorder.undo();
-  }
+  const once = runOnce(fn, args, leaves, false);
+  const { recorder, inputs, form, gradients } = once.recorder.unsure ? runOnce(fn, args, leaves, true) : once;
   const answered: Tensor[] = [];
   flatten(form, answered, 'results');
 
@@ -112,6 +123,7 @@ export function recordFunction(
   const steps = short ? rematerialize(apart(), outside, inPlace, memoryBudget) : passed;
   return {
     recorder,
+    traces: once.recorder === recorder ? 1 : 2,
     recorded: recorder.steps.length,
     steps,
     inPlace,

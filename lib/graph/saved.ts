@@ -213,7 +213,7 @@ function restoreOne(one: Record<string, unknown>, tensors: Saved['tensors']): Pr
       return { plan, inputs: [...operands.slice(0, read), ...own], outputs: operands.slice(read) };
     });
     const recording = {
-      ...{ recorder: new Recorder(), recorded: count(one.recorded, 'the count of calls') },
+      ...{ recorder: new Recorder(), traces: 0, recorded: count(one.recorded, 'the count of calls') },
       ...{ steps: steps.filter((step) => step !== null), inPlace: false, inputs, given, states, form, results },
     };
     return new Program(recording, {

@@ -20,6 +20,7 @@ export interface BranchSpec {
 
 export function recordBranch(recorder: Recorder, spec: BranchSpec): { outside: readonly Tensor[]; step: Step } {
   const { name, test } = spec;
+  recorder.touch([test], name);
   const floor = nextSeq();
   const inside = new Inside();
   const frames = [frame(), frame()];

@@ -72,6 +72,7 @@ export function recordLoop(recorder: Recorder, spec: LoopSpec): { outside: reado
 /** `active`: the carries that gradients go through. `taping`: there may be a backward. */
 function record(recorder: Recorder, spec: LoopSpec, active: readonly boolean[] | null, taping: boolean): Recorded {
   const { name, init, xs, length, reverse } = spec;
+  recorder.touch(xs, name);
   // The carries of the steps around: they hold the first, then each, then the last value.
   const carries = init.map((x) => {
     const carry = room(x);

@@ -1,13 +1,8 @@
 /** A mixture of two experts, one of which is taken for the whole batch (a switch layer: Fedus et al. 2021). */
-import { mseLoss, type Tensor, where } from 'brasa';
+import { cond, mseLoss, type Tensor, zerosLike } from 'brasa';
 import { GELU, Linear, Module, Sequential, SiLU } from 'brasa/nn';
 import { AdamW } from 'brasa/optim';
 import { initialised, type Place, reals, type Training } from './program.js';
-
-/** What `first` or `second` gives, whichever the 0-d `condition` says. */
-function choose(condition: Tensor, first: () => Tensor, second: () => Tensor): Tensor {
-  return where(condition, first(), second());
-}
 
 class Mixture extends Module {
   router: Linear;
@@ -26,7 +21,7 @@ class Mixture extends Module {
   forward(x: Tensor): Tensor {
     const [p, q] = this.router.forward(x.mean(0)).softmax(-1).unbind() as [Tensor, Tensor];
     const [first, second] = this.experts;
-    return choose(
+    return cond(
       p.gt(q),
       () => first.forward(x).mul(p),
       () => second.forward(x).mul(q),
@@ -46,6 +41,8 @@ export function mixture(place: Place): Training {
       optimizer.zeroGrad();
       const loss = mseLoss(model.forward(x), y);
       loss.backward();
+      // Eager has not run the other branch and leaves null for what it alone uses; compiled gives zeros, as PyTorch's torch.where does.
+      for (const p of model.parameters()) p.grad ??= zerosLike(p);
       optimizer.step();
       return loss;
     },

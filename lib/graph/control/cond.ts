@@ -10,7 +10,8 @@ import { alike, checkFunctions, checkTest, type Flat, flat, withLeaves } from '.
  * form, shapes and dtypes. In a compiled function both are part of the program, which runs one of them: nothing is recorded again when
  * the predicate changes. Gradients go to the operands and to whatever else the branches use.
  *
- * Without compile() only the branch that is taken runs. Where the branches draw different amounts of random numbers, numbers drawn
+ * Without compile() only the branch that is taken runs: the gradient of what the other alone uses stays null, where a compiled cond
+ * gives zeros. Where the branches draw different amounts of random numbers, numbers drawn
  * after a compiled cond are not those of eager. (jax.lax.cond)
  * @throws ShapeError, DTypeError that name the leaf in which branches of a compiled function differ
  */

@@ -684,13 +684,5 @@ describe('errors', () => {
       );
     };
     expect(compiled(changed)).toThrow(GradError);
-    const second = () => {
-      const x = c.mul(1).requiresGrad_();
-      const [y] = scan((h: Tensor) => [h.mul(h), null], x, xs);
-      const [g] = gradients(y.sum(), [x], { createGraph: true });
-      return gradients(g!.sum(), [x]);
-    };
-    expect(() => second()).not.toThrow();
-    expect(compiled(second)).toThrow(/gradients of gradients/);
   });
 });

@@ -75,37 +75,51 @@ function body(random: () => number, depth: number): (values: Tensor[]) => Tensor
   }
   return (values) => {
     const all = values.slice();
-    for (const move of moves) all.push(move(all));
+    for (const move of moves) all.push(move(all.slice()));
     return all;
   };
 }
-/** The values, and gradients of their sum by all arguments. */
+const weightedSum = (list: readonly Tensor[]): Tensor =>
+  list.map((y, i) => y.mul(i + 1).sum()).reduce((a, b) => a.add(b));
+
+/** The values, and gradients of their sum by all arguments; `order` 2: gradients of the sum of those too. */
 const withGradients =
-  (f: (values: Tensor[]) => Tensor[]) =>
+  (f: (values: Tensor[]) => Tensor[], order: 1 | 2) =>
   (...xs: Tensor[]): Tensor[] => {
     const given = xs.map((x) => x.mul(1).requiresGrad_());
-    const out = f(given).slice(given.length);
-    const total = out.map((y, i) => y.mul(i + 1).sum()).reduce((a, b) => a.add(b));
-    return [...out, ...(total.requiresGrad ? gradients(total, given, { allowUnused: true }) : [])];
+    const found = f(given).slice(given.length);
+    let last = found;
+    for (let i = 1; i <= order; i++) {
+      const total = weightedSum(last);
+      if (!total.requiresGrad) break;
+      last = gradients(total, given, { allowUnused: true, createGraph: i < order });
+      found.push(...last);
+    }
+    return found;
   };
 
-// The whole set takes a minute: BRASA_TEST_NESTS=600.
+// The whole set takes two minutes: BRASA_TEST_NESTS=600.
 const count = Number(process.env.BRASA_TEST_NESTS ?? 60);
-test(`${count} random nests of scan, cond and whileLoop: values and gradients are those of eager`, () => {
-  for (let seed = 0; seed < count; seed++) {
-    const f = withGradients(body(generator(seed), 2));
-    manualSeed(seed);
-    const xs = [0, 1, 2].map(() => rand([3], { dtype: 'f64', low: -1, high: 1 }));
-    const want = f(...xs).map((y) => y.dataSync());
-    for (const passes of [false, {}] as const) {
-      const compiled = compile(f, { passes });
-      for (let run = 0; run < 2; run++)
-        compiled(...xs).forEach((y, i) => {
-          y.dataSync().forEach((v, k) => {
-            const near = Math.abs(v - want[i]![k]!) <= 1e-8 * (1 + Math.abs(v));
-            expect(near, `seed ${seed}, output ${i}: ${v}, eager ${want[i]![k]}`).toBe(true);
-          });
+function check(seed: number, depth: number, order: 1 | 2): void {
+  const f = withGradients(body(generator(seed), depth), order);
+  manualSeed(seed);
+  const xs = [0, 1, 2].map(() => rand([3], { dtype: 'f64', low: -1, high: 1 }));
+  const want = f(...xs).map((y) => y.dataSync());
+  for (const passes of [false, {}] as const) {
+    const compiled = compile(f, { passes });
+    for (let run = 0; run < 2; run++)
+      compiled(...xs).forEach((y, i) => {
+        y.dataSync().forEach((v, k) => {
+          const near = Math.abs(v - want[i]![k]!) <= 1e-8 * (1 + Math.abs(v));
+          expect(near, `seed ${seed}, output ${i}: ${v}, eager ${want[i]![k]}`).toBe(true);
         });
-    }
+      });
   }
+}
+
+test(`${count} random nests of scan, cond and whileLoop: values and gradients are those of eager`, () => {
+  for (let seed = 0; seed < count; seed++) check(seed, 2, 1);
+});
+test(`${count >> 1} random nests: gradients of gradients are those of eager`, () => {
+  for (let seed = 0; seed < count >> 1; seed++) check(seed, seed % 4 === 0 ? 2 : 1, 2);
 });

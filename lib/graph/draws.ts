@@ -20,6 +20,12 @@ export function frame(loop: Loop | null = null, length = 1, reverse = false): Fr
   return { loop, length: Math.min(length, UNKNOWN), reverse, totals: new Map() };
 }
 
+/** What a body drew, and its loops, in order: for those who run it again. */
+export interface Log {
+  readonly given: (readonly number[])[];
+  readonly loops: Loop[];
+}
+
 type Numbers = (compute: () => readonly number[], count: number) => readonly number[];
 
 export class Draws {
@@ -28,6 +34,41 @@ export class Draws {
   #frames: Frame[] = [];
   /** Where the numbers of the outermost region begin. */
   #starts = new Map<CounterSource, { at: number }>();
+  /** Of the bodies that are being recorded. */
+  #logs: Log[] = [];
+  /** What is run again, and how far. */
+  #replayed: { log: Log; given: number; loops: number } | null = null;
+
+  /** Runs `record` and notes what it draws. */
+  noted<R>(log: Log, record: () => R): R {
+    this.#logs.push(log);
+    try {
+      return record();
+    } finally {
+      this.#logs.pop();
+    }
+  }
+
+  /** Runs what was noted again: it draws the same numbers, in loops of the same indices. */
+  replay<R>(log: Log, record: () => R): R {
+    const logs = this.#logs;
+    const replayed = this.#replayed;
+    this.#logs = [];
+    this.#replayed = { log, given: 0, loops: 0 };
+    try {
+      return record();
+    } finally {
+      this.#logs = logs;
+      this.#replayed = replayed;
+    }
+  }
+
+  /** What counts the iterations of a loop that begins now. */
+  loop(name: string): Loop {
+    const one = this.#replayed?.log.loops[this.#replayed.loops++] ?? { name };
+    for (const { loops } of this.#logs) loops.push(one);
+    return one;
+  }
 
   /** Runs `record`, which records a region; its frames are closed by then. */
   region<R>(record: () => R): R {
@@ -65,7 +106,14 @@ export class Draws {
     const starts = new Map(this.#starts);
     const around = this.#frames.at(-1)?.totals;
     const totals = [...(around ?? [])];
+    const logs = this.#logs.map((log) => ({ log, given: log.given.length, loops: log.loops.length }));
+    const replayed = { ...this.#replayed };
     return () => {
+      for (const { log, given, loops } of logs) {
+        log.given.length = given;
+        log.loops.length = loops;
+      }
+      if (this.#replayed !== null) Object.assign(this.#replayed, replayed);
       this.#starts = new Map(starts);
       around?.clear();
       for (const [source, total] of totals) around?.set(source, total);
@@ -73,6 +121,13 @@ export class Draws {
   }
 
   take(numbers: Numbers, source: CounterSource, size: number): readonly number[] {
+    const known = this.#replayed?.log.given[this.#replayed.given++];
+    const given = known ?? this.#takeNew(numbers, source, size);
+    for (const log of this.#logs) log.given.push(given);
+    return given;
+  }
+
+  #takeNew(numbers: Numbers, source: CounterSource, size: number): readonly number[] {
     const around = this.#frames.slice();
     if (around.length === 0) return numbers(() => [source.seed, source.take(size)], 2);
     const each = (one: Frame): number => one.totals.get(source) ?? 0;

@@ -135,10 +135,3 @@ export function keepFor(backward: Step, forward: Step & { outputs: Tensor[] }, i
       forward.outputs.push(x);
   }
 }
-
-export function refuseSecondOrder(name: string): never {
-  throw new GradError(
-    'gradients of gradients do not go through compiled control flow: take them outside of compile()',
-    { op: name },
-  );
-}

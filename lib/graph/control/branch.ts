@@ -5,7 +5,8 @@ import type { Tensor } from '../../core/tensor.js';
 import { frame } from '../draws.js';
 import type { Recorder, Step } from '../recorder.js';
 import type { Loop, Region } from '../region.js';
-import { Inside, keepFor, owned, put, refuseSecondOrder, regionStep, room, zerosOf } from './body.js';
+import { Repeatable, unchanged } from './again.js';
+import { Inside, keepFor, owned, put, regionStep, room, zerosOf } from './body.js';
 import { attach, captured, partBackward } from './tape.js';
 
 export interface BranchSpec {
@@ -24,11 +25,12 @@ export function recordBranch(recorder: Recorder, spec: BranchSpec): { outside: r
   const floor = nextSeq();
   const inside = new Inside();
   const frames = [frame(), frame()];
+  const repeatable = frames.map(() => new Repeatable(recorder, name));
   const bodies = recorder.draws.region(() => {
     const recorded = spec.branches.map((branch, i) =>
       recorder.body(() =>
         recorder.draws.within(frames[i]!, () => {
-          const results = owned(branch(), inside, []);
+          const results = owned(repeatable[i]!.first(branch), inside, []);
           const slots = results.map(room);
           results.forEach((y, k) => {
             put(y, slots[k]!);
@@ -63,25 +65,25 @@ export function recordBranch(recorder: Recorder, spec: BranchSpec): { outside: r
   const on = outside.map((_, k) => results.some((list) => list[k]!.node !== null));
   if (on.includes(true)) {
     const from = captured(results.flat(), floor);
+    const sources = from.map(({ source }) => source);
+    const checkRead = unchanged(step.inputs, name);
     const rule = (g: readonly Tensor[]): readonly InputGrad[] => {
-      if (recording.enabled) refuseSecondOrder(name);
+      // A backward that is differentiated itself goes through a second run of the branch, not through what the first left.
+      const second = recording.enabled;
+      if (second) checkRead();
       const back = (k: number) => () => {
-        const kept = results[k]!.filter((_, i) => on[i]);
-        const grads = partBackward(
-          kept,
-          g,
-          floor,
-          from.map(({ source }) => source),
-        );
+        const start = second ? nextSeq() : floor;
+        const made = second ? repeatable[k]!.again(spec.branches[k]!) : results[k]!;
+        const kept = made.filter((_, i) => on[i]);
+        const grads = partBackward(kept, g, start, sources);
         return grads.map((grad, i) => grad ?? zerosOf(from[i]!.layout));
       };
+      const branches = [back(0), back(1)] as const;
       const made = recordBranch(recorder, {
-        name: `${name} backward`,
-        test,
-        branches: [back(0), back(1)],
-        of: region.loop,
+        ...{ name: `${name} backward`, test, branches },
+        ...(!second && { of: region.loop }),
       });
-      keepFor(made.step, step, inside);
+      if (!second) keepFor(made.step, step, inside);
       return [null, ...made.outside];
     };
     attach(

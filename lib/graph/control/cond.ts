@@ -12,7 +12,9 @@ import { alike, checkFunctions, checkTest, type Flat, flat, withLeaves } from '.
  *
  * Without compile() only the branch that is taken runs: the gradient of what the other alone uses stays null, where a compiled cond
  * gives zeros. Where the branches draw different amounts of random numbers, numbers drawn
- * after a compiled cond are not those of eager. (jax.lax.cond)
+ * after a compiled cond are not those of eager. In a compiled function a branch is recorded again for gradients of gradients: what it
+ * uses of variables that change later must be operands. (jax.lax.cond)
+ * @throws GradError from a differentiated backward when a branch would do something else by then
  * @throws ShapeError, DTypeError that name the leaf in which branches of a compiled function differ
  */
 export function cond<A extends readonly unknown[], R>(

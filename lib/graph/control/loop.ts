@@ -5,11 +5,12 @@ import { type Layout, layoutOf } from '../../core/layout.js';
 import { noGrad } from '../../core/scope.js';
 import { nextSeq, recording } from '../../core/tape.js';
 import { abstract, type Tensor } from '../../core/tensor.js';
-import { clone } from '../../ops/elementwise.js';
+import { add, clone } from '../../ops/elementwise.js';
 import { frame } from '../draws.js';
 import type { Recorder, Step } from '../recorder.js';
 import type { Loop, Region } from '../region.js';
-import { Inside, keepFor, owned, put, refuseSecondOrder, refuseWrites, regionStep, room, zerosOf } from './body.js';
+import { Repeatable, unchanged } from './again.js';
+import { Inside, keepFor, owned, put, refuseWrites, regionStep, room, zerosOf } from './body.js';
 import { attach, captured, partBackward, type Source, variable } from './tape.js';
 
 export interface LoopSpec {
@@ -24,8 +25,12 @@ export interface LoopSpec {
   readonly body: (carry: Tensor[], x: Tensor[]) => { carry: readonly Tensor[]; ys: readonly Tensor[] };
   /** Asked before each iteration; a 0-d bool. */
   readonly test: ((carry: Tensor[]) => Tensor) | null;
-  /** The loop that this one goes back through, and how often that ran where only a run knows. */
-  readonly of?: { loop: Loop; trips: Tensor | null };
+  /** Whose indices it has; a loop of its own unless said. */
+  readonly loop?: Loop;
+  /** The loop that it goes back through. */
+  readonly of?: Loop;
+  /** How often it runs, where only a run knows. */
+  readonly trips?: Tensor | null;
 }
 
 type Given = Source & { layout: Layout };
@@ -40,10 +45,14 @@ interface Recorded {
   /** The results outside: last carries, and all y. */
   readonly outside: readonly Tensor[];
   readonly region: Region;
+  readonly repeatable: { body: Repeatable; test: Repeatable };
 }
 
 /** The last carries, then y of all iterations, each stacked on a new dim 0. */
-export function recordLoop(recorder: Recorder, spec: LoopSpec): { outside: readonly Tensor[]; step: Step } {
+export function recordLoop(
+  recorder: Recorder,
+  spec: LoopSpec,
+): { outside: readonly Tensor[]; step: Step; region: Region } {
   const taping = recording.enabled;
   // Which carries gradients go through is known when none becomes so by an iteration.
   let active = spec.init.map((x) => taping && x.node !== null);
@@ -59,13 +68,13 @@ export function recordLoop(recorder: Recorder, spec: LoopSpec): { outside: reado
     if (taping && made.results.every(({ node }) => node === null)) {
       // Nothing for a backward: the body needs no copies of its carries.
       forget();
-      const { outside, step } = recorder.draws.region(() => record(recorder, spec, null, false));
-      recorder.steps.push(step);
-      return { outside, step };
+      const plain = recorder.draws.region(() => record(recorder, spec, null, false));
+      recorder.steps.push(plain.step);
+      return plain;
     }
     recorder.steps.push(made.step);
     if (taping) differentiable(recorder, spec, active, made);
-    return { outside: made.outside, step: made.step };
+    return made;
   }
 }
 
@@ -81,7 +90,8 @@ function record(recorder: Recorder, spec: LoopSpec, active: readonly boolean[] |
   });
   const floor = nextSeq();
   const inside = new Inside();
-  const loop: Loop = spec.of?.loop ?? { name };
+  const loop = spec.loop ?? recorder.draws.loop(name);
+  const repeatable = { body: new Repeatable(recorder, name), test: new Repeatable(recorder, name) };
   const one = frame(loop, length, reverse);
   const slots = init.map(room);
   const parts = xs.map((x) => abstract(layoutOf(x.shape.slice(1), x.dtype, x.device, x.strides.slice(1))));
@@ -94,7 +104,7 @@ function record(recorder: Recorder, spec: LoopSpec, active: readonly boolean[] |
   let test: Tensor | null = null;
   const bodies: (readonly Step[])[] = [];
   if (spec.test !== null) {
-    const ask = () => noGrad(() => owned([spec.test!(slots.slice())], inside, slots));
+    const ask = () => noGrad(() => owned([repeatable.test.first(() => spec.test!(slots.slice()))], inside, slots));
     const asked = recorder.body(() => recorder.draws.within(one, ask));
     test = asked.result[0]!;
     bodies.push(asked.steps);
@@ -106,7 +116,7 @@ function record(recorder: Recorder, spec: LoopSpec, active: readonly boolean[] |
       const own = taping && Number.isFinite(length) ? noGrad(() => slots.map(clone)) : slots;
       const carry = own.map((c, i) => start(c, active?.[i] ?? false));
       const x = parts.map((part, i) => start(part, taping && xs[i]!.node !== null));
-      const got = spec.body(carry, x);
+      const got = repeatable.body.first(() => spec.body(carry, x));
       refuseWrites([...own, ...parts, ...slots], name);
       const same = got.carry.map((y, i) => y === carry[i]);
       const results = owned([...got.carry, ...got.ys], inside, [...own, ...slots, ...parts]);
@@ -131,12 +141,12 @@ function record(recorder: Recorder, spec: LoopSpec, active: readonly boolean[] |
   const region: Region = {
     kind: 'loop',
     loop,
-    of: spec.of?.loop ?? null,
+    of: spec.of ?? null,
     bodies,
     test,
     length,
     reverse,
-    trips: spec.of?.trips ?? null,
+    trips: spec.trips ?? null,
     count,
     slices: [
       ...slots.map((slot, i) => ({ inside: slot, outside: carries[i]!, stride: 0 })),
@@ -146,7 +156,7 @@ function record(recorder: Recorder, spec: LoopSpec, active: readonly boolean[] |
     results: count === null ? ys : [...ys, count],
   };
   const step = regionStep(name, region, inside, carries, floor);
-  return { step, inside, floor, given, results: body.result, outside: [...carries, ...ys], region };
+  return { step, inside, floor, given, results: body.result, outside: [...carries, ...ys], region, repeatable };
 }
 
 /** Puts the loop on the tape. Its backward is a loop over the same iterations, from the last to the first. */
@@ -159,39 +169,65 @@ function differentiable(recorder: Recorder, spec: LoopSpec, active: readonly boo
   const marked = outside.filter((_, i) => on[i]);
   const asked = [...init.map((_, i) => active[i]!), ...xs.map((x) => x.node !== null)];
 
+  const sources = from.map(({ source }) => source);
+  const carried = active.flatMap((yes, i) => (yes ? [i] : []));
+  const stacked = on.flatMap((yes, i) => (yes && i >= init.length ? [i] : []));
+  const marks = [...carried, ...stacked];
+  const wanted = given.filter((x) => x !== null);
+  const checkRead = unchanged([...made.step.inputs, ...init], name);
+
   const rule = (g: readonly Tensor[]): readonly InputGrad[] => {
-    if (recording.enabled) refuseSecondOrder(name);
     if (!Number.isFinite(length)) refuseUnbounded(name);
-    const all = on.map((yes, i) => (yes ? g[on.slice(0, i).filter(Boolean).length]! : null));
-    const carried = active.flatMap((yes, i) => (yes ? [i] : []));
-    const stacked = on.flatMap((yes, i) => (yes && i >= init.length ? [i] : []));
-    const wanted = given.filter((x) => x !== null);
+    const seeds = marks.map((i) => g[on.slice(0, i).filter(Boolean).length]!);
+    // A backward that is differentiated itself goes through a second run of the body, not through what the first left.
+    const second = recording.enabled;
+    if (second) checkRead();
+    const forward = second ? carriesAgain(recorder, spec, made) : null;
+    const inner = forward?.carries ?? [];
+    const { region: through } = forward ?? made;
     const back = recordLoop(recorder, {
       name: `${name} backward`,
       length,
       reverse: !reverse,
-      of: { loop: region.loop, trips: region.count },
+      loop: region.loop,
+      ...(!second && { of: region.loop }),
+      trips: through.count ?? through.trips,
       test: null,
-      init: [...carried.map((i) => all[i]!), ...from.map(({ layout }) => zerosOf(layout))],
-      xs: stacked.map((i) => all[i]!),
+      init: [...seeds.slice(0, carried.length), ...from.map(({ layout }) => zerosOf(layout))],
+      xs: [...seeds.slice(carried.length), ...(second ? [...inner, ...xs] : [])],
       body: (carry, x) => {
-        const seeds = [...carry.slice(0, carried.length), ...x];
+        const own = [...carry.slice(0, carried.length), ...x.slice(0, stacked.length)];
         const sums = carry.slice(carried.length);
-        const grads = partBackward(
-          [...carried, ...stacked].map((i) => results[i]!),
-          seeds,
-          floor,
-          [...wanted, ...from.map(({ source }) => source)],
-          sums,
-        );
-        const found = grads.map((grad, i) => grad ?? zerosOf(wanted[i]!.layout));
+        let found: (Tensor | null)[];
+        if (second) {
+          // Variables, also where nothing is recorded of this backward: it depends on no value.
+          const at = x.slice(stacked.length).map((v, i) => (given[i] === null || v.node !== null ? v : variable(v)));
+          const start = nextSeq();
+          const got = made.repeatable.body.again(() => spec.body(at.slice(0, init.length), at.slice(init.length)));
+          const again = [...got.carry, ...got.ys];
+          const variables = at.filter((_, i) => given[i] !== null);
+          found = partBackward(
+            marks.map((i) => again[i]!),
+            own,
+            start,
+            [...variables, ...sources],
+          );
+          sums.forEach((sum, k) => {
+            const i = wanted.length + k;
+            found[i] = found[i] == null ? sum : add(sum, found[i]!);
+          });
+        } else {
+          const kept = marks.map((i) => results[i]!);
+          found = partBackward(kept, own, floor, [...wanted, ...sources], sums);
+        }
+        const grads = found.map((grad, i) => grad ?? zerosOf(wanted[i]!.layout));
         return {
-          carry: [...found.slice(0, carried.length), ...found.slice(wanted.length)],
-          ys: found.slice(carried.length, wanted.length),
+          carry: [...grads.slice(0, carried.length), ...grads.slice(wanted.length)],
+          ys: grads.slice(carried.length, wanted.length),
         };
       },
     });
-    keepFor(back.step, made.step, made.inside);
+    if (!second) keepFor(back.step, made.step, made.inside);
     const carries = back.outside.slice(0, carried.length);
     const sums = back.outside.slice(carried.length, carried.length + from.length);
     const ys = back.outside.slice(carried.length + from.length);
@@ -204,6 +240,21 @@ function differentiable(recorder: Recorder, spec: LoopSpec, active: readonly boo
   // What the body was given of other x must not change either until the backward.
   const others = xs.filter((x) => x.node === null).map((x) => ({ source: null, layout: x.layout, saved: x }));
   attach(name, marked, [...inputs, ...from, ...others], rule);
+}
+
+/** The loop once more: its carries as each iteration found them, stacked. */
+function carriesAgain(
+  recorder: Recorder,
+  spec: LoopSpec,
+  { region, repeatable: { body, test } }: Recorded,
+): { carries: readonly Tensor[]; region: Region } {
+  const made = recordLoop(recorder, {
+    ...spec,
+    loop: region.loop,
+    body: (carry, x) => ({ carry: body.again(() => spec.body(carry, x)).carry, ys: carry }),
+    test: spec.test === null ? null : (carry) => test.again(() => spec.test!(carry)),
+  });
+  return { carries: made.outside.slice(spec.init.length), region: made.region };
 }
 
 export function refuseUnbounded(name: string): never {

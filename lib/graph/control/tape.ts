@@ -2,7 +2,7 @@
 import { reachable, runBackward } from '../../autograd/backward.js';
 import type { InputGrad } from '../../core/define.js';
 import type { Layout } from '../../core/layout.js';
-import { type Node, NO_PARAMS, nextSeq } from '../../core/tape.js';
+import { type Node, NO_PARAMS, nextSeq, recording } from '../../core/tape.js';
 import { alias, type Tensor } from '../../core/tensor.js';
 
 /** A value of the tape: an output of a record. */
@@ -81,7 +81,7 @@ export function captured(results: readonly Source[], floor: number): { source: S
   return found;
 }
 
-/** The gradients of `wanted`, null where there is none. `onto`: what those of the last of `wanted` are added to. */
+/** The gradients of `wanted`, null where there is none; recorded, where a backward is. `onto`: what the last of them are added to. */
 export function partBackward(
   results: readonly Source[],
   seeds: readonly Tensor[],
@@ -93,7 +93,8 @@ export function partBackward(
   const kept = results.map((y, i) => ({ y, seed: seeds[i]! })).filter(({ y }) => y.node !== null);
   const found = new Array<Tensor | null>(wanted.length).fill(null);
   const roots = [...sums, ...kept.map(({ y }) => y)];
-  runBackward(roots, [...onto, ...kept.map(({ seed }) => seed)], { retainGraph: true, floor }, (node, index, g) => {
+  const options = { retainGraph: true, createGraph: recording.enabled, floor };
+  runBackward(roots, [...onto, ...kept.map(({ seed }) => seed)], options, (node, index, g) => {
     let any = false;
     wanted.forEach((source, i) => {
       if (source.node !== node || source.index !== index) return;

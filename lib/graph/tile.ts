@@ -27,11 +27,22 @@ let castId = -1;
 
 /** Builds one. Operands are numbered in the order in which they are added. */
 export class TileProgram {
-  readonly constants: number[] = [];
-  readonly code: Instruction[] = [];
-  readonly inputs: Register[] = [];
-  readonly scalars: Register[] = [];
-  readonly #constants: Register[] = [];
+  constants: number[] = [];
+  code: Instruction[] = [];
+  inputs: Register[] = [];
+  scalars: Register[] = [];
+  #constants: Register[] = [];
+
+  /** The same program, to go on with by itself. */
+  copy(): TileProgram {
+    const other = new TileProgram();
+    other.constants = this.constants.slice();
+    other.code = this.code.slice();
+    other.inputs = this.inputs.slice();
+    other.scalars = this.scalars.slice();
+    other.#constants = this.#constants.slice();
+    return other;
+  }
 
   input(dtype: DType | number): Register {
     return this.#operand('input', this.inputs, typeof dtype === 'number' ? dtype : computeId(dtype));
@@ -87,7 +98,18 @@ export interface Decoded {
   readonly outputs: readonly number[];
 }
 
-export function decode({ inputs, nscalars, constants, params }: Call): Decoded {
+export function decode(call: Call): Decoded {
+  let known = decoded.get(call);
+  if (known === undefined) {
+    known = read(call);
+    decoded.set(call, known);
+  }
+  return known;
+}
+
+const decoded = new WeakMap<Call, Decoded>();
+
+function read({ inputs, nscalars, constants, params }: Call): Decoded {
   const given = inputs.length + nscalars + constants.length;
   const count = params[given]!;
   const first = given + 1;

@@ -74,6 +74,11 @@ export class Groups {
 
   /** Makes one group of two, or answers null: something between them must come after one and before the other. */
   merge(a: Group, b: Group): Group | null {
+    return this.merging(a, b)?.() ?? null;
+  }
+
+  /** merge(), to be done if the answer is called, while the groups are as they are. */
+  merging(a: Group, b: Group): (() => Group) | null {
     const [first, last] = this.#at.get(a)! < this.#at.get(b)! ? [a, b] : [b, a];
     const from = this.#at.get(first)!;
     const to = this.#at.get(last)!;
@@ -88,19 +93,21 @@ export class Groups {
       else stay.push(group);
     }
     if (this.#follows(last, null, behind)) return null;
-    const group = { members: [...a.members, ...b.members].sort((x, y) => x - y) };
-    for (const i of group.members) this.#of[i] = group;
-    this.#at.delete(first);
-    this.#at.delete(last);
-    const segment = [...stay, group, ...behind];
-    // Places may stay empty, at the beginning of where they were.
-    const start = to + 1 - segment.length;
-    this.#order.fill(undefined, from, start);
-    segment.forEach((moved, i) => {
-      this.#order[start + i] = moved;
-      this.#at.set(moved, start + i);
-    });
-    return group;
+    return () => {
+      const group = { members: [...a.members, ...b.members].sort((x, y) => x - y) };
+      for (const i of group.members) this.#of[i] = group;
+      this.#at.delete(first);
+      this.#at.delete(last);
+      const segment = [...stay, group, ...behind];
+      // Places may stay empty, at the beginning of where they were.
+      const start = to + 1 - segment.length;
+      this.#order.fill(undefined, from, start);
+      segment.forEach((moved, i) => {
+        this.#order[start + i] = moved;
+        this.#at.set(moved, start + i);
+      });
+      return group;
+    };
   }
 
   #follows(group: Group, first: Group | null, others: ReadonlySet<Group>): boolean {

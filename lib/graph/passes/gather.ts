@@ -4,7 +4,7 @@ import type { Storage } from '../../core/tensor.js';
 import type { Step } from '../recorder.js';
 import { type Group, Groups, reads } from './flow.js';
 import type { Context } from './index.js';
-import { join, sameStrides, walked } from './join.js';
+import { Joined, sameStrides, walked } from './join.js';
 
 /** `takes`: the steps that may be members; `pairs`: which two may be brought together. */
 export function gather(
@@ -19,10 +19,13 @@ export function gather(
   steps.forEach((step, i) => {
     for (const { storage } of reads(step)) readers.set(storage, (readers.get(storage) ?? new Set()).add(i));
   });
-  const leaves = (storage: Storage, members: ReadonlySet<number>): boolean =>
-    lasts(storage) || [...(readers.get(storage) ?? [])].some((i) => !members.has(i));
+  const leaves = (storage: Storage, members: ReadonlySet<number>): boolean => {
+    if (lasts(storage)) return true;
+    for (const i of readers.get(storage) ?? []) if (!members.has(i)) return true;
+    return false;
+  };
 
-  const fused = new Map<Group, Step>();
+  const fused = new Map<Group, { joined: Joined; write: () => Step }>();
   const lastReader = new Map<Storage, number>();
   const maker = new Map<Storage, number>();
   steps.forEach((step, i) => {
@@ -36,15 +39,17 @@ export function gather(
         const one = groups.of(i);
         const other = groups.of(j);
         if (one === other || !pairs(step, steps[j]!) || !related(step, steps[j]!)) continue;
-        const members = [...other.members, ...one.members].sort((a, b) => a - b);
+        const merge = groups.merging(one, other);
+        if (merge === null) continue;
+        const members = [...other.members, ...one.members];
         const whole = new Set(members);
-        const together = join(
-          members.map((k) => steps[k]!),
-          (storage) => leaves(storage, whole),
-        );
-        if (together === null) continue;
-        const merged = groups.merge(one, other);
-        if (merged !== null) fused.set(merged, step.era === undefined ? together : { ...together, era: step.era });
+        // This step is the last so far.
+        const known = one.members.length === 1 ? fused.get(other)?.joined : undefined;
+        const joined = known ? known.with(step) : Joined.of(members.sort((x, y) => x - y).map((k) => steps[k]!));
+        const write = joined?.stored((storage) => leaves(storage, whole)) ?? null;
+        if (joined === null || write === null) continue;
+        const { era } = step;
+        fused.set(merge(), { joined, write: era === undefined ? write : () => ({ ...write(), era }) });
       }
     }
     for (const { storage } of step.outputs) {
@@ -52,7 +57,7 @@ export function gather(
       else maker.delete(storage);
     }
   });
-  return groups.ordered().map((group) => fused.get(group) ?? steps[group.members[0]!]!);
+  return groups.ordered().map((group) => fused.get(group)?.write() ?? steps[group.members[0]!]!);
 }
 
 function related(a: Step, b: Step): boolean {

@@ -7,6 +7,7 @@ import { runs, watchProgram } from '../core/watch.js';
 import { native } from '../native.js';
 import { listen, settled } from './jobs.js';
 import { type Encoded, encode } from './encode.js';
+import { explainSteps } from './explain.js';
 import { type Home, Lowering } from './lower.js';
 import { bytesOf } from './memory.js';
 import type { Recorder, State, Step } from './recorder.js';
@@ -265,28 +266,12 @@ export class Program {
     };
   }
 
-  /** A line a kernel: what it makes, its name, what it reads; below control flow, its bodies. */
+  /** A line a kernel. */
   explain(): string {
-    const names = new Map<Storage, string>();
-    const name = (x: Tensor): string => {
-      if (!names.has(x.storage)) names.set(x.storage, `%${names.size}`);
-      return `${names.get(x.storage)}:${x.dtype}(${x.shape.join()})`;
-    };
-    const lines = (steps: readonly Step[], indent: string): string[] =>
-      steps.flatMap(({ plan, inputs, outputs, region }) => {
-        const read = inputs.map((x) => (typeof x === 'number' ? this.#number(x) : name(x))).join(', ');
-        const line = `${indent}${outputs.map(name).join(', ')} = ${plan.op.name}(${read})`;
-        if (region === undefined) return [line];
-        const heads = region.kind === 'cond' ? ['if', 'else'] : ['each', 'while'];
-        const bodies = region.bodies.map((body, i) => [`${indent}  ${heads[i]}:`, ...lines(body, `${indent}    `)]);
-        return [line, ...bodies.flat()];
-      });
-    return lines(this.steps, '').join('\n');
-  }
-
-  #number(x: number): string {
-    const i = this.#recorder.standsFor(x);
-    return i < 0 ? `${x}` : `run[${i}]`;
+    return explainSteps(this.steps, (x) => {
+      const i = this.#recorder.standsFor(x);
+      return i < 0 ? `${x}` : `run[${i}]`;
+    });
   }
 
   #failure(): Error {

@@ -17,6 +17,7 @@ import {
   randn,
   recompute,
   relu,
+  scan,
   type Tensor,
   tanh,
   tensor,
@@ -186,6 +187,25 @@ describe('recompute', () => {
     expect(less(x).map((g) => g.toArray())).toEqual(all(x).map((g) => g.toArray()));
     expect(less.stats().arenaBytes).toBeLessThan(0.6 * all.stats().arenaBytes);
     expect(less.stats().kernels).toBeGreaterThan(all.stats().kernels);
+  });
+
+  test('so does that of a loop whose body is recomputed, which a budget leaves as it is', () => {
+    const block = (c: Tensor) => [1, 2, 3, 4].reduce((y) => tanh(y.sin().exp()), c);
+    const step = (wrap: typeof recompute, memoryBudget?: number) =>
+      compile(
+        (x: Tensor) => {
+          const z = x.mul(1).requiresGrad_();
+          const [y] = scan((c: Tensor) => [wrap(block)(c), null] as [Tensor, null], z, null, { length: 16 });
+          return gradients(y.sum(), [z])[0]!;
+        },
+        memoryBudget === undefined ? {} : { memoryBudget },
+      );
+    const x = randn([256]);
+    const [all, held, less] = [step((fn) => fn), step((fn) => fn, 0), step(recompute)];
+    const want = all(x).toArray();
+    expect([held(x).toArray(), less(x).toArray()]).toEqual([want, want]);
+    expect(held.stats()).toMatchObject({ arenaBytes: all.stats().arenaBytes, overBudget: all.stats().arenaBytes });
+    expect(less.stats().arenaBytes).toBeLessThan(0.25 * all.stats().arenaBytes);
   });
 
   test('errors', () => {

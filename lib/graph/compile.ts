@@ -44,7 +44,8 @@ export interface CompileOptions {
   passes?: PassOptions;
   /**
    * Bytes that the intermediate values of a program may take: where they are more, some are computed again instead of kept, cheap ones
-   * first, to the same bits. A budget that cannot be met gives the least that can be reached; stats() says so.
+   * first, to the same bits. A budget that cannot be met gives the least that can be reached; stats() says so. Programs with cond, scan or
+   * whileLoop stay as they are: recompute() works there.
    */
   memoryBudget?: number;
 }

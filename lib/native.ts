@@ -1,7 +1,7 @@
 // Loads the native library: the only file that knows Node-API exists.
 import { existsSync, readdirSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import { dirname, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { home } from './place.js';
 
@@ -19,6 +19,8 @@ function failure(what: string, advice: string, cause: unknown): Error {
   return Object.assign(new Error(message, { cause }), { code: 'ERR_BRASA_NATIVE' });
 }
 
+let addon = '';
+
 function load(): unknown {
   const build = require('node-gyp-build') as { resolve(root: string): string };
   let file: string;
@@ -33,6 +35,7 @@ function load(): unknown {
       : 'Reinstall the package (npm install brasa), or on a platform without a binary build a clone: npm ci';
     throw failure(`no native library in ${places} (binaries here: ${ours}).`, advice, error);
   }
+  addon = file;
   try {
     return require(file);
   } catch (error) {
@@ -57,6 +60,12 @@ export interface DeviceRow {
   readonly memoryTotal: number;
   readonly memoryFree: number;
   readonly threads: number;
+  /** Computes on the CPU: used only when it is asked for by its number. */
+  readonly emulated: number;
+  /** Of the device's checker, where one is switched on. */
+  readonly messages: number;
+  /** A bit for each element type that its kernels take. */
+  readonly dtypes: number;
   readonly vnni: number;
   readonly bf16: number;
 }
@@ -94,8 +103,25 @@ export interface Native {
   };
   trim(device: number): void;
   devices(): DeviceRow[];
+  /** Opens a backend's library; '' or the reason why it gives no device. */
+  openLibrary(path: string): string;
+  /** What the device failed with last. */
+  explain(device: number): string;
+  /** Until all that the device was given is done. */
+  waitFor(device: number): number;
   limitIsa(name: string): number;
   mapFile(path: string): ArrayBuffer | number;
 }
 
 export const native = load() as Native;
+
+/** The library of a backend that is not in the addon: beside it, brasa_vulkan.so for brasa.node. Opens it; '' or the reason of failure. */
+export function openBackend(name: string): string {
+  const path = join(
+    dirname(addon),
+    basename(addon)
+      .replace(/^brasa/, `brasa_${name}`)
+      .replace(/node$/, 'so'),
+  );
+  return existsSync(path) ? native.openLibrary(path) : 'not in this build';
+}

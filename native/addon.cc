@@ -57,6 +57,11 @@ void wait_for_operands(Env& e, const PlanEntry& plan) {
   for (int i = 0; i < plan.nout; ++i) wait(e.words[2 + i]);
 }
 
+void tell_fault(Env& e, Status status, const int64_t* fault) {
+  if (__builtin_expect(status == kOk, 1)) return;
+  for (int i = 0; i < 4; ++i) e.numbers[kFault + i] = static_cast<double>(fault[i]);
+}
+
 // run(object...): for each output slot given as -1, in order, the object that it lives as long as; the first -2 after a
 // sweep or a full group wants an object too. The status is left in words[1].
 napi_value run(napi_env env, napi_callback_info info) {
@@ -98,10 +103,8 @@ napi_value run(napi_env env, napi_callback_info info) {
   if (status == kOk) {
     int64_t fault[4] = {};
     const Run call = {in, out, numbers + kScalars, fault};
-    status = on.backend.run(plan.plan, &call);
-    if (__builtin_expect(status != kOk, 0)) {
-      for (int i = 0; i < 4; ++i) numbers[kFault + i] = static_cast<double>(fault[i]);
-    }
+    status = on.backend.run(on.backend.self, plan.plan, &call);
+    tell_fault(e, status, fault);
   }
   if (__builtin_expect(status != kOk, 0)) {
     for (Block* block : fresh) {
@@ -173,7 +176,7 @@ napi_value call_program(napi_env env, napi_callback_info info, const RunIt& run)
 void report(Env& e, Status status, int32_t failed, const int64_t* fault) {
   e.words[1] = status;
   e.words[2] = failed;
-  for (int i = 0; i < 4 && status != kOk; ++i) e.numbers[kFault + i] = static_cast<double>(fault[i]);
+  tell_fault(e, status, fault);
 }
 
 // runProgram(storages, times?: Float64Array, a number an instruction and one more): words[0] the program, words[8..]
@@ -272,7 +275,7 @@ napi_value create(napi_env env, napi_callback_info info) {
   return number(env, args.env->slots.take(block, args.integer(1)));
 }
 
-// write(slot, byteOffset, typedArray) / read(slot, byteOffset, typedArray) -> status
+// write(slot, byteOffset, typedArray) / read(slot, byteOffset, typedArray) -> status; numbers[40..] explain a fault.
 template <bool kWrite>
 napi_value transfer(napi_env env, napi_callback_info info) {
   Arguments args(env, info);
@@ -285,7 +288,11 @@ napi_value transfer(napi_env env, napi_callback_info info) {
   uint8_t* data = args.bytes(2, &length);
   Buffer* buffer = slot.block->buffer;
   const int64_t size = static_cast<int64_t>(length);
-  return number(env, kWrite ? backend.write(buffer, offset, data, size) : backend.read(buffer, offset, data, size));
+  int64_t fault[4] = {};
+  const Status status = kWrite ? backend.write(backend.self, buffer, offset, data, size)
+                               : backend.read(backend.self, buffer, offset, data, size, fault);
+  tell_fault(*args.env, status, fault);
+  return number(env, status);
 }
 
 // peek(): reads one element into numbers[44], crossing with nothing: words[8] the slot, numbers[48] the byte offset,
@@ -299,7 +306,11 @@ napi_value peek(napi_env env, napi_callback_info info) {
   const Slot& slot = e.slots[id];
   e.jobs.wait(slot.job);
   const int64_t offset = static_cast<int64_t>(e.numbers[kInOffsets]);
-  e.words[1] = device(slot.device)->backend.read(slot.block->buffer, offset, e.numbers + kPeek, bytes);
+  const Backend& backend = device(slot.device)->backend;
+  int64_t fault[4] = {};
+  const Status status = backend.read(backend.self, slot.block->buffer, offset, e.numbers + kPeek, bytes, fault);
+  tell_fault(e, status, fault);
+  e.words[1] = status;
   return nullptr;
 }
 
@@ -379,20 +390,53 @@ napi_value devices(napi_env env, napi_callback_info) {
   napi_create_array(env, &out);
   for (int i = 0; i < device_count(); ++i) {
     DeviceInfo d;
-    device(i)->backend.info(&d);
+    const Backend& backend = device(i)->backend;
+    backend.info(backend.self, &d);
     napi_value object;
     napi_create_object(env, &object);
-    set(env, object, "backend", string(env, device(i)->backend.name));
+    set(env, object, "backend", string(env, backend.name));
     set(env, object, "name", string(env, d.name));
     set(env, object, "isa", string(env, d.isa));
     set(env, object, "memoryTotal", number(env, static_cast<double>(d.memory_total)));
     set(env, object, "memoryFree", number(env, static_cast<double>(d.memory_free)));
     set(env, object, "threads", number(env, d.threads));
-    set(env, object, "vnni", number(env, cpu::has_vnni()));
-    set(env, object, "bf16", number(env, cpu::has_bf16()));
+    set(env, object, "emulated", number(env, d.emulated));
+    set(env, object, "messages", number(env, static_cast<double>(d.messages)));
+    set(env, object, "dtypes", number(env, d.dtypes));
+    set(env, object, "vnni", number(env, i == 0 && cpu::has_vnni()));
+    set(env, object, "bf16", number(env, i == 0 && cpu::has_bf16()));
     napi_set_element(env, out, i, object);
   }
   return out;
+}
+
+// openLibrary(path) -> '' or, when it gives no device, the reason.
+napi_value open_library_of(napi_env env, napi_callback_info info) {
+  Arguments args(env, info);
+  char path[4096] = {}, reason[512] = {};
+  size_t length = 0;
+  if (args.count > 0) napi_get_value_string_utf8(env, args.values[0], path, sizeof path, &length);
+  return string(env, open_library(path, reason, sizeof reason) ? "" : reason);
+}
+
+// explain(device) -> what it failed with last
+napi_value explain(napi_env env, napi_callback_info info) {
+  Arguments args(env, info);
+  char text[512] = {};
+  if (Device* on = device(args.integer(0))) on->backend.explain(on->backend.self, text, sizeof text);
+  return string(env, text);
+}
+
+// waitFor(device) -> status, when all that it was given is done
+napi_value wait_for(napi_env env, napi_callback_info info) {
+  Arguments args(env, info);
+  Device* on = device(args.integer(0));
+  if (!on) return number(env, kInvalid);
+  args.env->jobs.wait_all();
+  int64_t fault[4] = {};
+  const Status status = on->backend.wait(on->backend.self, fault);
+  tell_fault(*args.env, status, fault);
+  return number(env, status);
 }
 
 // limitIsa(name) -> 1 or 0; for tests, before the first plan.
@@ -512,6 +556,9 @@ napi_value init(napi_env env, napi_value exports) {
                    {"stats", stats},
                    {"trim", trim},
                    {"devices", devices},
+                   {"openLibrary", open_library_of},
+                   {"explain", explain},
+                   {"waitFor", wait_for},
                    {"limitIsa", limit_isa},
                    {"mapFile", map_file_of}};
   for (const auto& f : functions) {

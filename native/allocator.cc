@@ -38,15 +38,15 @@ Status Allocator::alloc(int64_t bytes, Block** out) {
     block->owners.store(1, std::memory_order_relaxed);
   } else {
     Buffer* buffer = nullptr;
-    Status status = backend_.alloc(size, &buffer);
+    Status status = backend_.alloc(backend_.self, size, &buffer);
     if (status == kOutOfMemory) {
       trim_locked();
-      status = backend_.alloc(size, &buffer);
+      status = backend_.alloc(backend_.self, size, &buffer);
     }
     if (status != kOk) return status;
     block = new (std::nothrow) Block{buffer, {1}, size_class, size};
     if (!block) {
-      backend_.free(buffer);
+      backend_.free(backend_.self, buffer);
       return kOutOfMemory;
     }
     stats_.device_allocations++;
@@ -64,7 +64,7 @@ void Allocator::release(Block* block) {
   stats_.live_bytes -= block->bytes;
   stats_.live_blocks--;
   if (stats_.cached_bytes + block->bytes > kCacheFloor && stats_.cached_bytes > stats_.live_bytes) {
-    backend_.free(block->buffer);
+    backend_.free(backend_.self, block->buffer);
     delete block;
     return;
   }
@@ -76,7 +76,7 @@ void Allocator::trim_locked() {
   for (auto& list : free_) {
     for (Block* block : list) {
       stats_.cached_bytes -= block->bytes;
-      backend_.free(block->buffer);
+      backend_.free(backend_.self, block->buffer);
       delete block;
     }
     list.clear();

@@ -67,19 +67,45 @@ struct DeviceInfo {
   char isa[32];
   int64_t memory_total, memory_free;  // bytes
   int32_t threads;
+  int32_t emulated;  // computes on the CPU: used only when it is asked for by number
+  int64_t messages;  // what its checker has complained about, where one is switched on
+  int32_t dtypes;    // a bit for each that kernels take
 };
 
+// Work is done in the order in which it was asked for, also of several threads; a device may be behind. What it finds
+// out late, a fault of the data or its own loss, is the answer of the next read or wait.
 struct Backend {
+  void* self;  // the first argument of every function
   const char* name;
-  void (*info)(DeviceInfo* out);
-  Status (*alloc)(int64_t bytes, Buffer** out);
-  void (*free)(Buffer* buffer);
-  Status (*write)(Buffer* to, int64_t offset, const void* from, int64_t bytes);
-  Status (*read)(const Buffer* from, int64_t offset, void* to, int64_t bytes);
-  Status (*plan)(const Call* call, Plan** out);
-  Status (*run)(Plan* plan, const Run* run);
-  void (*drop)(Plan* plan);
-  Status (*wait)();
+  void (*info)(void* self, DeviceInfo* out);
+  Status (*alloc)(void* self, int64_t bytes, Buffer** out);
+  void (*free)(void* self, Buffer* buffer);
+  Status (*write)(void* self, Buffer* to, int64_t offset, const void* from, int64_t bytes);
+  Status (*read)(void* self, const Buffer* from, int64_t offset, void* to, int64_t bytes, int64_t* fault);
+  Status (*plan)(void* self, const Call* call, Plan** out);
+  Status (*run)(void* self, Plan* plan, const Run* run);
+  void (*drop)(void* self, Plan* plan);
+  Status (*wait)(void* self, int64_t* fault);
+  void (*explain)(void* self, char* text, int64_t size);  // what the device failed with last, in words
 };
+
+// ---- backends in libraries of their own
+
+// What a library is given. BRASA_ABI is a hash of this file, ops.def and dtypes.def.
+struct Host {
+  const char* abi;
+  void (*log)(const char* text);  // a line for stderr
+};
+
+// What it answers: its devices, the best first; or the reason why there is none.
+struct Library {
+  const char* abi;
+  int32_t count;
+  const Backend* const* devices;
+  char reason[512];
+};
+
+// Exported as brasa_library; Library.abi is set whatever happens.
+using LibraryFn = void (*)(const Host* host, Library* out);
 
 }  // namespace brasa

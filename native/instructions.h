@@ -176,7 +176,7 @@ class Instructions {
             given = own;
           }
           const Run call = {operands, operands + in.nin, given, fault};
-          status = backend.run(in.kernel, &call);
+          status = backend.run(backend.self, in.kernel, &call);
           break;
         }
         case Code::kJump:
@@ -185,8 +185,8 @@ class Instructions {
         case Code::kUnless: {
           uint8_t value = 0;
           const Place& place = places_[in.place];
-          status = backend.read(buffers[place.buffer], place.offset + base[place.buffer] + moved(place, index), &value,
-                                sizeof value);
+          status = backend.read(backend.self, buffers[place.buffer],
+                                place.offset + base[place.buffer] + moved(place, index), &value, sizeof value, fault);
           if (!value) next = in.to;
           break;
         }
@@ -194,8 +194,8 @@ class Instructions {
           int64_t n = in.most;
           if (in.noperands) {
             const Place& place = places_[in.place];
-            status = backend.read(buffers[place.buffer], 8 * (place.offset + base[place.buffer] + moved(place, index)),
-                                  &n, sizeof n);
+            status = backend.read(backend.self, buffers[place.buffer],
+                                  8 * (place.offset + base[place.buffer] + moved(place, index)), &n, sizeof n, fault);
             n = n < 0 ? 0 : n > in.most ? in.most : n;
           }
           index[in.loop] = in.reverse && n > 0 ? n - 1 : 0;
@@ -209,8 +209,9 @@ class Instructions {
           break;
         case Code::kCount: {
           const Place& place = places_[in.place];
-          status = backend.write(buffers[place.buffer], 8 * (place.offset + base[place.buffer] + moved(place, index)),
-                                 &index[in.loop], sizeof(int64_t));
+          status = backend.write(backend.self, buffers[place.buffer],
+                                 8 * (place.offset + base[place.buffer] + moved(place, index)), &index[in.loop],
+                                 sizeof(int64_t));
           break;
         }
       }

@@ -65,7 +65,7 @@ class Plans {
  public:
   ~Plans() {
     for (PlanEntry& entry : entries_) {
-      if (entry.plan) device(entry.device)->backend.drop(entry.plan);
+      if (entry.plan) drop_on(entry.device, entry.plan);
     }
   }
 
@@ -97,7 +97,7 @@ class Plans {
     }
     for (int i = 0; i < call.nin; ++i) entry.reach.push_back(reach_of(call.in[i]));
     for (int i = 0; i < call.nout; ++i) entry.reach.push_back(reach_of(call.out[i]));
-    const Status status = device(on)->backend.plan(&call, &entry.plan);
+    const Status status = make_on(on, &call, &entry.plan);
     if (status != kOk) return -status;
     if (free_.empty()) {
       entries_.push_back(std::move(entry));
@@ -113,12 +113,21 @@ class Plans {
 
   void drop(int32_t id) {
     if (!find(id) || --entries_[id].holders > 0) return;
-    device(entries_[id].device)->backend.drop(entries_[id].plan);
+    drop_on(entries_[id].device, entries_[id].plan);
     entries_[id] = PlanEntry{};
     free_.push_back(id);
   }
 
  private:
+  static Status make_on(int32_t on, const Call* call, Plan** out) {
+    const Backend& backend = device(on)->backend;
+    return backend.plan(backend.self, call, out);
+  }
+  static void drop_on(int32_t on, Plan* plan) {
+    const Backend& backend = device(on)->backend;
+    backend.drop(backend.self, plan);
+  }
+
   std::vector<PlanEntry> entries_;
   std::vector<int32_t> free_;
 };

@@ -81,7 +81,7 @@ describe('creation', () => {
       'absent device',
       () => zeros([1], { device: 'cuda' }),
       'DeviceError',
-      /not available in this build; there is: cpu/,
+      /is not available: not in this build; there is: cpu/,
     ],
     ['unknown device', () => zeros([1], { device: 'tpu' }), 'DeviceError', /unknown device 'tpu'/],
     ['options as a string', () => zeros([1], 'f64' as never), 'ArgumentError', /options are an object/],

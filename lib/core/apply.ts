@@ -4,7 +4,7 @@
  */
 import { native } from '../native.js';
 import { lookup, type Op, type Operand, type Params } from './define.js';
-import { ArgumentError, DTypeError, GradError, IndexError, OutOfMemoryError } from './error.js';
+import { ArgumentError, DTypeError, GradError, OutOfMemoryError } from './error.js';
 import { sweepIfDue } from './memory.js';
 import { type Plan, planFor, resolve, type Saves } from './plan.js';
 import { type Node, NO_PARAMS, nextSeq, recording, type Saved } from './tape.js';
@@ -48,7 +48,6 @@ export const hooks: {
 
 const { words, numbers } = native;
 const SCALARS = 8;
-const FAULT = 40;
 const IN_OFFSETS = 48;
 const MAX_INPUTS = 4000;
 
@@ -251,13 +250,11 @@ export function fault(plan: Plan): Error {
   closeGroup();
   const status = words[1]!;
   const options = { op: plan.op.name };
-  if (status === 4)
-    return new IndexError(`index ${numbers[FAULT]} is out of range for a dim of size ${numbers[FAULT + 1]}`, options);
   if (status === 1) {
     const bytes = plan.layouts.map((l) => `(${l.shape.join()}) ${l.dtype}`).join(', ');
     return new OutOfMemoryError(`no memory for ${bytes} on ${plan.layouts[0]!.device}`, options);
   }
-  return statusError(status, 'the kernel failed', plan.op.name);
+  return statusError(status, 'the kernel failed', plan.op.name, plan.layouts[0]!.device);
 }
 
 /** Writes in place need memory of their own, and must not change a leaf that a gradient is asked of. */

@@ -1,5 +1,5 @@
-/** Devices by their strings: 'cpu', later 'cuda', 'cuda:1', 'vulkan'. */
-import { type DeviceRow, native } from '../native.js';
+/** Devices by their strings: 'cpu', 'vulkan', 'vulkan:1'. Backends beside the CPU's are opened when one of their devices is first named. */
+import { type DeviceRow, native, openBackend } from '../native.js';
 import { DeviceError, describe } from './error.js';
 
 export interface DeviceDescription {
@@ -12,40 +12,98 @@ export interface DeviceDescription {
   readonly memoryTotal: number;
   /** Bytes. */
   readonly memoryFree: number;
+  /** 0 where that says nothing. */
   readonly threads: number;
+  /** Computes on the CPU: used only when it is asked for by its number. */
+  readonly emulated: boolean;
+  /** Element types that its kernels take. */
+  readonly dtypes: readonly string[];
+  /** What the validation layers have complained about so far, where they are switched on (BRASA_VULKAN_VALIDATION=1). */
+  readonly messages: number;
   /** Dot-product instructions found beside the instruction set: 'vnni', 'bf16'. */
   readonly features: readonly string[];
 }
 
 /** Every device of this machine that brasa can use. */
 export function devices(): DeviceDescription[] {
-  return native.devices().map((row: DeviceRow) => ({
-    id: row.backend,
+  for (const backend of libraries.keys()) open(backend);
+  const rows = native.devices();
+  return rows.map((row, index) => ({
+    id: canonical.get(index)!,
     name: row.name,
     isa: row.isa,
     memoryTotal: row.memoryTotal,
     memoryFree: row.memoryFree,
     threads: row.threads,
+    emulated: row.emulated !== 0,
+    dtypes: dtypeNames.filter((_, id) => row.dtypes & (1 << id)),
+    messages: row.messages,
     features: [row.vnni ? 'vnni' : '', row.bf16 ? 'bf16' : ''].filter(Boolean),
   }));
 }
 
-const known = new Map<string, number>([
-  ['cpu', 0],
-  ['cpu:0', 0],
-]);
+const dtypeNames = native.table.dtypes.map(({ name }) => name);
+
+/** Backends in libraries of their own, and why they give no device; undefined before they are opened, '' when they do. */
+const libraries = new Map<string, string | undefined>([['vulkan', undefined]]);
+/** By every name that a device has, its native index; and by that the name that tensors show. */
+const known = new Map<string, number>();
+const canonical = new Map<number, string>();
+
+/** Names the devices that are there now: each by its number, and the first of a backend that does not compute on the CPU without. */
+function nameDevices(): void {
+  const counts = new Map<string, number>();
+  native.devices().forEach(({ backend, emulated }: DeviceRow, index) => {
+    const number = counts.get(backend) ?? 0;
+    counts.set(backend, number + 1);
+    const plain = number === 0 && emulated === 0;
+    known.set(`${backend}:${number}`, index);
+    if (plain) known.set(backend, index);
+    canonical.set(index, plain ? backend : `${backend}:${number}`);
+  });
+}
+nameDevices();
+
+/** Opens a backend's library at the first call; '' or why it gives no device. */
+function open(backend: string): string {
+  let reason = libraries.get(backend);
+  if (reason === undefined) {
+    reason = openBackend(backend);
+    libraries.set(backend, reason);
+    nameDevices();
+  }
+  return reason;
+}
+
+/** Why there is no device of a backend; '' when there is one. */
+export function whyMissing(backend: string): string {
+  return libraries.has(backend) ? open(backend) : 'not in this build';
+}
 
 /** The native index of a device string. */
 export function deviceIndex(device: string): number {
-  const index = known.get(device);
+  const index = known.get(device) ?? (isDevice(device) ? knownOnceOpened(device) : undefined);
   if (index === undefined) throw new DeviceError(unavailable(device));
   return index;
 }
 
+function knownOnceOpened(device: string): number | undefined {
+  const backend = device.replace(/:.*/, '');
+  if (libraries.has(backend)) open(backend);
+  return known.get(device);
+}
+
 function unavailable(device: string): string {
-  const have = [...new Set(native.devices().map((row: DeviceRow) => row.backend))].join(', ');
-  if (isDevice(device)) return `device '${device}' is not available in this build; there is: ${have}`;
-  return `unknown device ${describe(device)}; there is: ${have}`;
+  const have = [...canonical.values()].join(', ');
+  if (!isDevice(device)) return `unknown device ${describe(device)}; there is: ${have}`;
+  const backend = device.replace(/:.*/, '');
+  const reason = whyMissing(backend);
+  if (reason !== '') return `device '${device}' is not available: ${reason}; there is: ${have}`;
+  if (device === backend) {
+    const { name } = native.devices()[known.get(`${backend}:0`)!]!;
+    return `device '${device}' is a GPU, and here is only ${name}, which computes on the CPU: name it, '${device}:0', to use it`;
+  }
+  return `there is no device '${device}'; there is: ${have}`;
 }
 
 export function isDevice(value: unknown): value is string {
@@ -54,8 +112,7 @@ export function isDevice(value: unknown): value is string {
 
 /** The canonical string: 'cpu:0' is 'cpu'. Throws DeviceError when it is not there. */
 export function canonicalDevice(device: string): string {
-  deviceIndex(device);
-  return device === 'cpu:0' ? 'cpu' : device;
+  return canonical.get(deviceIndex(device))!;
 }
 
 let chosen: string | null = null;

@@ -3,7 +3,16 @@ import { native } from '../native.js';
 import { deviceIndex } from './device.js';
 import type { DType } from './dtype.js';
 import { dtypeInfo } from './dtype.js';
-import { ArgumentError, BrasaError, DisposedError, OutOfMemoryError, TraceError, describe } from './error.js';
+import {
+  ArgumentError,
+  BrasaError,
+  DeviceError,
+  DisposedError,
+  IndexError,
+  OutOfMemoryError,
+  TraceError,
+  describe,
+} from './error.js';
 import type { Layout, Shape } from './layout.js';
 import type { Node } from './tape.js';
 import { compiling } from './cells.js';
@@ -254,10 +263,22 @@ export function madeTracing(storage: Storage): Layout | undefined {
   return tracing.get(storage);
 }
 
-/** The error for a native status that has no better explanation. */
-export function statusError(status: number, what: string, op?: string): BrasaError {
+const FAULT = 40; // numbers[40..43]
+
+/** The error for a native status of a device: what it was doing, unless the status says it better. */
+export function statusError(status: number, what: string, op?: string, device?: string): BrasaError {
   const options = op ? { op } : {};
+  const { numbers } = native;
+  if (status === 4)
+    return new IndexError(`index ${numbers[FAULT]} is out of range for a dim of size ${numbers[FAULT + 1]}`, options);
   if (status === 1) return new OutOfMemoryError(what, options);
+  if (status === 5) {
+    const why = device === undefined ? '' : native.explain(deviceIndex(device));
+    return new DeviceError(
+      `${what}: ${device ?? 'the device'} is lost${why && ` (${why})`}; others, as 'cpu', go on`,
+      options,
+    );
+  }
   return new BrasaError(`${what} (native status ${status})`, 'ERR_BRASA_INTERNAL', options);
 }
 

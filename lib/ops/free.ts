@@ -6,7 +6,7 @@ import { ArgumentError, DTypeError, ShapeError, checkOptions, describe } from '.
 import { broadcastShapes, type Layout, layoutOf, type Shape, show, sizeOf } from '../core/layout.js';
 import { floatToBf16, floatToF16 } from '../core/half.js';
 import { requiresGrad_ } from '../core/leaf.js';
-import { allocate, Tensor } from '../core/tensor.js';
+import { allocate, statusError, Tensor } from '../core/tensor.js';
 import { native } from '../native.js';
 import { cast, eq } from './elementwise.js';
 import { fullOp } from './fill.js';
@@ -96,7 +96,9 @@ export function tensor(data: TensorData, options: TensorOptions & { shape?: Shap
 }
 
 function upload(x: Tensor, values: ArrayBufferView): void {
-  if (values.byteLength > 0) native.write(x.storage.slot, 0, values);
+  if (values.byteLength === 0) return;
+  const status = native.write(x.storage.slot, 0, values);
+  if (status !== 0) throw statusError(status, 'the memory could not be written', undefined, x.device);
 }
 
 type Flat = { readonly length: number; readonly [i: number]: number | boolean | bigint };

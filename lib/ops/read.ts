@@ -6,7 +6,7 @@ import { ArgumentError, ShapeError, describe } from '../core/error.js';
 import { bf16ToFloat, f16ToFloat } from '../core/half.js';
 import { show } from '../core/layout.js';
 import { noGrad } from '../core/scope.js';
-import { checkReadable, type Tensor } from '../core/tensor.js';
+import { checkReadable, statusError, type Tensor } from '../core/tensor.js';
 import { native } from '../native.js';
 import { contiguous } from './elementwise.js';
 import { bytesArray } from './free.js';
@@ -24,7 +24,7 @@ function raw(x: Tensor, name: string): TypedArray {
   const item = dtypeInfo(x.dtype).bytes;
   if (x.size > 0) {
     const status = native.read(dense.storage.slot, dense.offset * item, out);
-    if (status !== 0) throw new ArgumentError(`the memory could not be read (status ${status})`, { op: name });
+    if (status !== 0) throw statusError(status, 'the memory could not be read', name, x.device);
   }
   if (dense !== x) dense.dispose();
   return out;
@@ -110,7 +110,7 @@ export function item(x: Tensor): number {
   words[2] = size;
   shared[48] = x.offset * size;
   native.peek();
-  if (words[1] !== 0) throw new ArgumentError(`the memory could not be read (status ${words[1]})`, { op: 'item' });
+  if (words[1] !== 0) throw statusError(words[1]!, 'the memory could not be read', 'item', x.device);
   return peeked[x.dtype]();
 }
 

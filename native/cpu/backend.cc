@@ -53,7 +53,7 @@ int32_t item_bytes(int32_t dtype) {
 
 constexpr int64_t kHugePage = 2 << 20;
 
-Status cpu_alloc(int64_t bytes, Buffer** out) {
+Status cpu_alloc(void*, int64_t bytes, Buffer** out) {
   Buffer* buffer = new (std::nothrow) Buffer{nullptr, bytes};
   if (!buffer) return kOutOfMemory;
   if (bytes >= kHugePage) {
@@ -74,18 +74,18 @@ Status cpu_alloc(int64_t bytes, Buffer** out) {
   return kOk;
 }
 
-void cpu_free(Buffer* buffer) {
+void cpu_free(void*, Buffer* buffer) {
   ::free(buffer->data);
   delete buffer;
 }
 
-Status cpu_write(Buffer* to, int64_t offset, const void* from, int64_t bytes) {
+Status cpu_write(void*, Buffer* to, int64_t offset, const void* from, int64_t bytes) {
   if (offset < 0 || bytes < 0 || offset + bytes > to->bytes) return kInvalid;
   if (bytes) memcpy(static_cast<char*>(to->data) + offset, from, bytes);
   return kOk;
 }
 
-Status cpu_read(const Buffer* from, int64_t offset, void* to, int64_t bytes) {
+Status cpu_read(void*, const Buffer* from, int64_t offset, void* to, int64_t bytes, int64_t*) {
   if (offset < 0 || bytes < 0 || offset + bytes > from->bytes) return kInvalid;
   if (bytes) memcpy(to, static_cast<const char*>(from->data) + offset, bytes);
   return kOk;
@@ -102,7 +102,7 @@ Status make_plan(CpuPlan& plan) {
   return status;
 }
 
-Status cpu_plan(const Call* call, Plan** out) {
+Status cpu_plan(void*, const Call* call, Plan** out) {
   std::call_once(registered, register_kernels);
   OwnedPlan* plan = new (std::nothrow) OwnedPlan();
   if (!plan) return kOutOfMemory;
@@ -123,7 +123,7 @@ Status cpu_plan(const Call* call, Plan** out) {
   return kOk;
 }
 
-Status cpu_run(Plan* opaque, const Run* run) {
+Status cpu_run(void*, Plan* opaque, const Run* run) {
   OwnedPlan& plan = *static_cast<OwnedPlan*>(reinterpret_cast<CpuPlan*>(opaque));
   constexpr int kInline = 24;
   const int nin = plan.call.nin, nout = plan.call.nout;
@@ -139,11 +139,11 @@ Status cpu_run(Plan* opaque, const Run* run) {
   return plan.run(plan, Args{in, out, run->scalars, run->fault});
 }
 
-void cpu_drop(Plan* opaque) { delete static_cast<OwnedPlan*>(reinterpret_cast<CpuPlan*>(opaque)); }
+void cpu_drop(void*, Plan* opaque) { delete static_cast<OwnedPlan*>(reinterpret_cast<CpuPlan*>(opaque)); }
 
-Status cpu_wait() { return kOk; }
+Status cpu_wait(void*, int64_t*) { return kOk; }
 
-void cpu_info(DeviceInfo* out) {
+void cpu_info(void*, DeviceInfo* out) {
   memset(out, 0, sizeof *out);
   cpu_name(out->name, sizeof out->name);
   strncpy(out->isa, isa_name(), sizeof out->isa - 1);
@@ -153,6 +153,11 @@ void cpu_info(DeviceInfo* out) {
   out->memory_free = page * sysconf(_SC_AVPHYS_PAGES);
 #endif
   out->threads = thread_count();
+  out->dtypes = (1 << kDTypeCount) - 1;
+}
+
+void cpu_explain(void*, char* text, int64_t size) {
+  if (size > 0) *text = 0;
 }
 
 }  // namespace
@@ -228,8 +233,8 @@ void register_kernel(const char* op, MakeFn make, const char* label) {
 }
 
 const Backend& backend() {
-  static const Backend instance = {"cpu",    cpu_info, cpu_alloc, cpu_free, cpu_write,
-                                   cpu_read, cpu_plan, cpu_run,   cpu_drop, cpu_wait};
+  static const Backend instance = {nullptr,  "cpu",    cpu_info, cpu_alloc, cpu_free, cpu_write,
+                                   cpu_read, cpu_plan, cpu_run,  cpu_drop,  cpu_wait, cpu_explain};
   return instance;
 }
 

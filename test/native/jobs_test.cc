@@ -16,18 +16,18 @@ namespace {
 constexpr int64_t kSize = 5000;  // elements of every buffer, doubles
 std::atomic<int> buffers{0};
 
-Status toy_alloc(int64_t bytes, Buffer** out) {
+Status toy_alloc(void*, int64_t bytes, Buffer** out) {
   buffers++;
   *out = new Buffer{calloc(1, bytes), bytes};
   return kOk;
 }
-void toy_free(Buffer* buffer) {
+void toy_free(void*, Buffer* buffer) {
   buffers--;
   free(buffer->data);
   delete buffer;
 }
 // out = in * scalar + 1 on the pool; a negative scalar is refused.
-Status toy_run(Plan*, const Run* run) {
+Status toy_run(void*, Plan*, const Run* run) {
   const double* in = static_cast<double*>(run->in[0].buffer->data) + run->in[0].offset;
   double* out = static_cast<double*>(run->out[0].buffer->data) + run->out[0].offset;
   const double by = run->scalars[0];
@@ -44,13 +44,14 @@ Status toy_run(Plan*, const Run* run) {
       const_cast<void*>(static_cast<const void*>(&body)));
   return kOk;
 }
-Status toy_plan(const Call*, Plan** out) {
+Status toy_plan(void*, const Call*, Plan** out) {
   *out = reinterpret_cast<Plan*>(new char);
   return kOk;
 }
-void toy_drop(Plan* plan) { delete reinterpret_cast<char*>(plan); }
+void toy_drop(void*, Plan* plan) { delete reinterpret_cast<char*>(plan); }
 
-const Backend toy = {"toy", nullptr, toy_alloc, toy_free, nullptr, nullptr, toy_plan, toy_run, toy_drop, nullptr};
+const Backend toy = {nullptr, "toy",    nullptr, toy_alloc, toy_free, nullptr,
+                     nullptr, toy_plan, toy_run, toy_drop,  nullptr,  nullptr};
 
 void expect(bool ok, const char* what) {
   if (ok) return;

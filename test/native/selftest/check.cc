@@ -246,30 +246,31 @@ Status Checker::run(int32_t op, std::vector<Place>& in, std::vector<Place>& out,
   call.out = layouts.data() + in.size();
   call.params = params.data();
   Plan* plan = nullptr;
-  Status status = backend_.plan(&call, &plan);
+  Status status = backend_.plan(backend_.self, &call, &plan);
   if (status != kOk) return status;
   std::vector<Operand> operands;
   for (auto* list : {&in, &out}) {
     for (Place& place : *list) {
       const int64_t bytes = static_cast<int64_t>(place.bytes.size());
-      if (status == kOk) status = backend_.alloc(bytes, &place.buffer);
-      if (status == kOk) status = backend_.write(place.buffer, 0, place.bytes.data(), bytes);
+      if (status == kOk) status = backend_.alloc(backend_.self, bytes, &place.buffer);
+      if (status == kOk) status = backend_.write(backend_.self, place.buffer, 0, place.bytes.data(), bytes);
       operands.push_back({place.buffer, place.offset});
     }
   }
   int64_t fault[4] = {};
   const Run run = {operands.data(), operands.data() + in.size(), scalars.data(), fault};
-  if (status == kOk) status = backend_.run(plan, &run);
-  if (status == kOk) status = backend_.wait();
+  if (status == kOk) status = backend_.run(backend_.self, plan, &run);
+  if (status == kOk) status = backend_.wait(backend_.self, fault);
   for (auto* list : {&in, &out}) {
     for (Place& place : *list) {
       if (!place.buffer) continue;
       if (status == kOk)
-        status = backend_.read(place.buffer, 0, place.bytes.data(), static_cast<int64_t>(place.bytes.size()));
-      backend_.free(place.buffer);
+        status = backend_.read(backend_.self, place.buffer, 0, place.bytes.data(),
+                               static_cast<int64_t>(place.bytes.size()), fault);
+      backend_.free(backend_.self, place.buffer);
     }
   }
-  backend_.drop(plan);
+  backend_.drop(backend_.self, plan);
   return status;
 }
 

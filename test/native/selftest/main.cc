@@ -16,7 +16,7 @@ int main(int argc, char** argv) {
   for (int i = 0; i < device_count(); ++i) {
     const Backend& backend = device(i)->backend;
     DeviceInfo info;
-    backend.info(&info);
+    backend.info(backend.self, &info);
     selftest::Checker check(backend);
     selftest::check_elementwise(check);
     selftest::check_reductions(check);

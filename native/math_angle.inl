@@ -1,11 +1,8 @@
 // Circular functions and their inverses. f32 folds angles with three parts of pi/2, f64 as fdlibm does.
 #pragma once
 #include "math_exp.inl"
-#if defined(__FMA__) || !defined(__x86_64__)
-#define BRASA_FMA 1
-#endif
 
-namespace brasa::cpu::BRASA_ISA {
+namespace BRASA_VECTORS {
 namespace {
 
 // ---- circular functions
@@ -51,13 +48,11 @@ BRASA_INLINE F64 tan_fast(F64 x) {
   const I64 odd = (to_int(a.n) & I64(1)) != I64(0);
   return select(odd, -c, s) / select(odd, s, c);
 }
-#define BRASA_ANGLE(name, fast, at_zero)                                                                             \
-  BRASA_INLINE F64 name(F64 x) {                                                                                     \
-    const F64 a = abs(x);                                                                                            \
-    const I64 large = (a > F64(kLargeAngle)) & (a < F64(__builtin_inf()));                                           \
-    F64 y = select(a == F64(0.), at_zero, fast);                                                                     \
-    if (__builtin_expect(any(large), 0)) y = select(large, map(x, [](double s) { return __builtin_##name(s); }), y); \
-    return y;                                                                                                        \
+#define BRASA_ANGLE(name, fast, at_zero)                                                      \
+  BRASA_INLINE F64 name(F64 x) {                                                              \
+    const F64 a = abs(x);                                                                     \
+    const I64 large = (a > F64(kLargeAngle)) & (a < F64(__builtin_inf()));                    \
+    return seldom(large, select(a == F64(0.), at_zero, fast), [&] { return far_##name(x); }); \
   }
 BRASA_ANGLE(sin, sin_turned(x, 0), x)
 BRASA_ANGLE(cos, sin_turned(x, 1), F64(1.))
@@ -109,7 +104,7 @@ BRASA_INLINE F32 tan_fast(F32 a) {
 }
 template <class F>
 BRASA_INLINE F32 near_angle(F32 x, F32 y, const F& far) {
-  return __builtin_expect(any(~(abs(x) <= F32(kFarAngle))), 0) ? via_f64(x, far) : y;
+  return seldom(~(abs(x) <= F32(kFarAngle)), y, [&] { return via_f64(x, far); });
 }
 BRASA_INLINE F32 sin(F32 x) {
   const F32 a = abs(x), y = from_bits<float>(bits(sin_turned(a, 0)) ^ bits(x) ^ bits(a));
@@ -195,4 +190,4 @@ BRASA_INLINE F64 atan2(F64 y, F64 x) {
 }
 
 }  // namespace
-}  // namespace brasa::cpu::BRASA_ISA
+}  // namespace BRASA_VECTORS

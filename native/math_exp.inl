@@ -1,8 +1,8 @@
-// Polynomials, numbers as bits, exponentials, logarithms and 1 / sqrt.
+// Polynomials, numbers as bits, exponentials, logarithms and 1 / sqrt. Included where BRASA_VECTORS names the namespace
+// of a vector type Vec<T>: cpu/math.inl, or vulkan/value.h, which records.
 #pragma once
-#include "simd.h"
 
-namespace brasa::cpu::BRASA_ISA {
+namespace BRASA_VECTORS {
 namespace {
 
 template <class T>
@@ -257,4 +257,4 @@ BRASA_INLINE F32 root(F32 x) {
 }
 
 }  // namespace
-}  // namespace brasa::cpu::BRASA_ISA
+}  // namespace BRASA_VECTORS

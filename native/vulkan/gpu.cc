@@ -1,0 +1,173 @@
+#include "gpu.h"
+
+#include <stdio.h>
+#include <string.h>
+
+namespace brasa::vk {
+
+Gpu::Gpu(VkPhysicalDevice physical) : physical_(physical) {
+  VkPhysicalDeviceVulkan12Features features12 = {VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES};
+  VkPhysicalDeviceVulkan11Features features11 = {VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_1_FEATURES, &features12};
+  VkPhysicalDeviceFeatures2 has = {VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2, &features11};
+  VkPhysicalDeviceFloatControlsProperties controls = {VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FLOAT_CONTROLS_PROPERTIES};
+  VkPhysicalDeviceProperties2 properties = {VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PROPERTIES_2, &controls};
+  vkGetPhysicalDeviceProperties(physical, &properties_);
+  if (properties_.apiVersion < VK_API_VERSION_1_2) {
+    missing_ = "its driver is older than Vulkan 1.2";
+    return;
+  }
+  vkGetPhysicalDeviceFeatures2(physical, &has);
+  vkGetPhysicalDeviceProperties2(physical, &properties);
+  missing_ = !features12.bufferDeviceAddress        ? "it has no buffer device addresses"
+             : !features12.timelineSemaphore        ? "it has no timeline semaphores"
+             : !has.features.shaderInt64            ? "it has no 64-bit integers"
+             : !features11.storageBuffer16BitAccess ? "it has no 16-bit storage"
+             : !features12.storageBuffer8BitAccess  ? "it has no 8-bit storage"
+                                                    : nullptr;
+  features_.float64 = has.features.shaderFloat64;
+  features_.controls = {
+      {controls.shaderSignedZeroInfNanPreserveFloat32 == VK_TRUE,
+       controls.shaderSignedZeroInfNanPreserveFloat64 == VK_TRUE},
+      {controls.shaderRoundingModeRTEFloat32 == VK_TRUE, controls.shaderRoundingModeRTEFloat64 == VK_TRUE}};
+  const VkPhysicalDeviceLimits& limits = properties_.limits;
+  while (features_.group > limits.maxComputeWorkGroupInvocations || features_.group > limits.maxComputeWorkGroupSize[0])
+    features_.group /= 2;
+  features_.most_groups = limits.maxComputeWorkGroupCount[0];
+  features_.shared_bytes = limits.maxComputeSharedMemorySize;
+
+  uint32_t count = 0;
+  vkGetPhysicalDeviceQueueFamilyProperties(physical, &count, nullptr);
+  std::vector<VkQueueFamilyProperties> families(count);
+  vkGetPhysicalDeviceQueueFamilyProperties(physical, &count, families.data());
+  for (family_ = 0; family_ < count && !(families[family_].queueFlags & VK_QUEUE_COMPUTE_BIT);) ++family_;
+  if (family_ == count && !missing_) missing_ = "it has no queue that computes";
+
+  VkPhysicalDeviceMemoryProperties memory;
+  vkGetPhysicalDeviceMemoryProperties(physical, &memory);
+  for (uint32_t i = 0; i < memory.memoryHeapCount; ++i) {
+    const auto size = static_cast<int64_t>(memory.memoryHeaps[i].size);
+    if (!(memory.memoryHeaps[i].flags & VK_MEMORY_HEAP_DEVICE_LOCAL_BIT) || size <= memory_) continue;
+    memory_ = size;
+    memory_heap_ = i;
+  }
+  vkEnumerateDeviceExtensionProperties(physical, nullptr, &count, nullptr);
+  std::vector<VkExtensionProperties> extensions(count);
+  vkEnumerateDeviceExtensionProperties(physical, nullptr, &count, extensions.data());
+  for (const VkExtensionProperties& one : extensions)
+    budget_ |= strcmp(one.extensionName, VK_EXT_MEMORY_BUDGET_EXTENSION_NAME) == 0;
+}
+
+Status Gpu::fail(const char* what, VkResult result) {
+  snprintf(failure_, sizeof failure_, "%s failed (VkResult %d)", what, result);
+  return result == VK_ERROR_OUT_OF_DEVICE_MEMORY || result == VK_ERROR_OUT_OF_HOST_MEMORY ? kOutOfMemory : kDeviceLost;
+}
+
+Status Gpu::open() {
+  if (device_ || opened_ != kOk) return opened_;
+  VkPhysicalDeviceVulkan12Features features12 = {VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES};
+  features12.bufferDeviceAddress = features12.timelineSemaphore = features12.storageBuffer8BitAccess = VK_TRUE;
+  VkPhysicalDeviceVulkan11Features features11 = {VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_1_FEATURES, &features12};
+  features11.storageBuffer16BitAccess = VK_TRUE;
+  VkPhysicalDeviceFeatures2 wanted = {VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2, &features11};
+  wanted.features.shaderInt64 = VK_TRUE;
+  wanted.features.shaderFloat64 = features_.float64;
+  const float priority = 1;
+  VkDeviceQueueCreateInfo queue = {VK_STRUCTURE_TYPE_DEVICE_QUEUE_CREATE_INFO};
+  queue.queueFamilyIndex = family_;
+  queue.queueCount = 1;
+  queue.pQueuePriorities = &priority;
+  const char* const extensions[] = {VK_EXT_MEMORY_BUDGET_EXTENSION_NAME};
+  VkDeviceCreateInfo info = {VK_STRUCTURE_TYPE_DEVICE_CREATE_INFO, &wanted};
+  info.queueCreateInfoCount = 1;
+  info.pQueueCreateInfos = &queue;
+  info.enabledExtensionCount = budget_;
+  info.ppEnabledExtensionNames = extensions;
+  VkResult result = vkCreateDevice(physical_, &info, nullptr, &device_);
+  if (result != VK_SUCCESS) return opened_ = fail("vkCreateDevice", result);
+
+  const VkPushConstantRange push = {VK_SHADER_STAGE_COMPUTE_BIT, 0, sizeof(VkDeviceAddress)};
+  VkPipelineLayoutCreateInfo layout = {VK_STRUCTURE_TYPE_PIPELINE_LAYOUT_CREATE_INFO};
+  layout.pushConstantRangeCount = 1;
+  layout.pPushConstantRanges = &push;
+  result = vkCreatePipelineLayout(device_, &layout, nullptr, &layout_);
+  if (result != VK_SUCCESS) return opened_ = fail("vkCreatePipelineLayout", result);
+  const VkPipelineCacheCreateInfo cache = {VK_STRUCTURE_TYPE_PIPELINE_CACHE_CREATE_INFO};
+  result = vkCreatePipelineCache(device_, &cache, nullptr, &cache_);
+  if (result != VK_SUCCESS) return opened_ = fail("vkCreatePipelineCache", result);
+  heap.open(physical_, device_);
+  opened_ = stream.open(device_, family_, layout_, heap);
+  if (opened_ == kOk) opened_ = heap.alloc(sizeof(FaultWord), Kind::kStaging, &fault_);
+  if (opened_ == kOk) memset(fault_->host, 0, sizeof(FaultWord));
+  return opened_;
+}
+
+void Gpu::info(DeviceInfo* out) const {
+  memset(out, 0, sizeof *out);
+  snprintf(out->name, sizeof out->name, "%.120s", properties_.deviceName);
+  const uint32_t version = properties_.apiVersion;
+  snprintf(out->isa, sizeof out->isa, "Vulkan %u.%u.%u", VK_API_VERSION_MAJOR(version), VK_API_VERSION_MINOR(version),
+           VK_API_VERSION_PATCH(version));
+  out->memory_total = memory_;
+  out->memory_free = memory_ - heap.allocated();
+  if (budget_) {
+    VkPhysicalDeviceMemoryBudgetPropertiesEXT budget = {VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MEMORY_BUDGET_PROPERTIES_EXT};
+    VkPhysicalDeviceMemoryProperties2 memory = {VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MEMORY_PROPERTIES_2, &budget};
+    vkGetPhysicalDeviceMemoryProperties2(physical_, &memory);
+    out->memory_free =
+        static_cast<int64_t>(budget.heapBudget[memory_heap_]) - static_cast<int64_t>(budget.heapUsage[memory_heap_]);
+  }
+  out->emulated = properties_.deviceType == VK_PHYSICAL_DEVICE_TYPE_CPU;
+  out->messages = validation_messages();
+  out->dtypes = (1 << kDTypeCount) - 1;
+  if (!features_.float64) out->dtypes &= ~(1 << k_f64);
+}
+
+Status Gpu::make_pipeline(const std::string& key, const uint32_t* words, size_t bytes,
+                          const std::vector<uint32_t>& constants, VkPipeline* out) {
+  VkShaderModuleCreateInfo code = {VK_STRUCTURE_TYPE_SHADER_MODULE_CREATE_INFO};
+  code.codeSize = bytes;
+  code.pCode = words;
+  VkShaderModule module = VK_NULL_HANDLE;
+  VkResult result = vkCreateShaderModule(device_, &code, nullptr, &module);
+  if (result != VK_SUCCESS) return fail("vkCreateShaderModule", result);
+  std::vector<VkSpecializationMapEntry> entries;
+  for (uint32_t i = 0; i < constants.size(); ++i) entries.push_back({i, i * 4, 4});
+  const VkSpecializationInfo special = {static_cast<uint32_t>(entries.size()), entries.data(), constants.size() * 4,
+                                        constants.data()};
+  VkComputePipelineCreateInfo info = {VK_STRUCTURE_TYPE_COMPUTE_PIPELINE_CREATE_INFO};
+  info.stage.sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_CREATE_INFO;
+  info.stage.stage = VK_SHADER_STAGE_COMPUTE_BIT;
+  info.stage.module = module;
+  info.stage.pName = "main";
+  info.stage.pSpecializationInfo = &special;
+  info.layout = layout_;
+  VkPipeline made = VK_NULL_HANDLE;
+  result = vkCreateComputePipelines(device_, cache_, 1, &info, nullptr, &made);
+  vkDestroyShaderModule(device_, module, nullptr);
+  if (result != VK_SUCCESS) return fail("vkCreateComputePipelines", result);
+  pipelines_[key] = *out = made;
+  return kOk;
+}
+
+Status Gpu::pipeline(const Shader& shader, const std::vector<uint32_t>& constants, VkPipeline* out) {
+  std::string key(reinterpret_cast<const char*>(&shader.words), sizeof shader.words);
+  key.append(reinterpret_cast<const char*>(constants.data()), constants.size() * 4);
+  const auto known = pipelines_.find(key);
+  if (known != pipelines_.end()) return *out = known->second, kOk;
+  return make_pipeline(key, shader.words, shader.bytes, constants, out);
+}
+
+Status Gpu::take_fault(int64_t* fault) {
+  FaultWord& word = *reinterpret_cast<FaultWord*>(fault_->host);
+  if (!word.set) return kOk;
+  fault[0] = word.index;
+  fault[1] = word.size;
+  word.set = 0;
+  return kIndexOutOfRange;
+}
+
+void Gpu::explain(char* text, int64_t size) const {
+  snprintf(text, size, "%s", *stream.failure() ? stream.failure() : failure_);
+}
+
+}  // namespace brasa::vk

@@ -1,0 +1,86 @@
+// A Vulkan device: what it can do, its memory, its line of work, and the pipelines that were made for it.
+#pragma once
+#include <mutex>
+#include <string>
+#include <unordered_map>
+
+#include "spirv.h"
+#include "stream.h"
+
+namespace brasa::vk {
+
+// What kernels may count on. Device addresses, timeline semaphores, 64-bit integers and narrow storage are required.
+struct Features {
+  bool float64 = false;
+  FloatControls controls = {};
+  uint32_t group = 256;  // invocations in a work group of one dimension
+  uint32_t most_groups = 65535;
+  uint32_t shared_bytes = 16384;
+};
+
+// Where kernels leave the first fault of the data: an index and the size that it must stay below.
+struct FaultWord {
+  uint32_t set, unused;
+  int64_t index, size;
+};
+
+// A shader that was compiled with the library.
+struct Shader {
+  const uint32_t* words;
+  size_t bytes;
+};
+
+class Gpu {
+ public:
+  explicit Gpu(VkPhysicalDevice physical);
+  // Why it cannot be used; null when it can.
+  const char* missing() const { return missing_; }
+  Status open();  // at the first use
+  void info(DeviceInfo* out) const;
+
+  // Made at the first call for this key. words: the shader, of which `constants` specialises the first ones.
+  template <class Words>
+  Status pipeline(const std::string& key, const Words& words, VkPipeline* out) {
+    const auto known = pipelines_.find(key);
+    if (known != pipelines_.end()) return *out = known->second, kOk;
+    const std::vector<uint32_t> code = words();
+    return code.empty() ? kUnsupported : make_pipeline(key, code.data(), code.size() * 4, {}, out);
+  }
+  Status pipeline(const Shader& shader, const std::vector<uint32_t>& constants, VkPipeline* out);
+
+  // kIndexOutOfRange when a kernel left a fault, which is then forgotten.
+  Status take_fault(int64_t* fault);
+  void explain(char* text, int64_t size) const;
+
+  const Features& features() const { return features_; }
+  Memory* fault() const { return fault_; }
+  Heap heap;
+  Stream stream;
+  std::mutex mutex;  // held by whoever uses any of this
+
+ private:
+  Status make_pipeline(const std::string& key, const uint32_t* words, size_t bytes,
+                       const std::vector<uint32_t>& constants, VkPipeline* out);
+  Status fail(const char* what, VkResult result);
+
+  VkPhysicalDevice physical_;
+  VkPhysicalDeviceProperties properties_ = {};
+  const char* missing_ = nullptr;
+  Features features_;
+  int64_t memory_ = 0;  // bytes of the device's own
+  uint32_t memory_heap_ = 0;
+  bool budget_ = false;
+  uint32_t family_ = 0;
+  VkDevice device_ = VK_NULL_HANDLE;
+  VkPipelineLayout layout_ = VK_NULL_HANDLE;
+  VkPipelineCache cache_ = VK_NULL_HANDLE;
+  Status opened_ = kOk;
+  Memory* fault_ = nullptr;
+  std::unordered_map<std::string, VkPipeline> pipelines_;
+  char failure_[256] = {};
+};
+
+// How many messages the validation layers have sent; 0 where they are not switched on (BRASA_VULKAN_VALIDATION=1).
+int64_t validation_messages();
+
+}  // namespace brasa::vk

@@ -1,0 +1,83 @@
+// The kernels by op, and what they all need of layouts.
+#include "kernel.h"
+
+namespace brasa::vk {
+namespace {
+
+const Kernel kKernels[] = {
+    {"elementwise", make_elementwise},
+    {"elementwiseMany", make_elementwise_many},
+};
+
+constexpr int kMostOps = 512;
+
+const Make* table() {
+  static Make by_id[kMostOps] = {};
+  static const bool filled = [] {
+    for (const Kernel& kernel : kKernels) {
+      const int id = op_id(kernel.op);
+      if (id >= 0 && id < kMostOps) by_id[id] = kernel.make;
+    }
+    return true;
+  }();
+  (void)filled;
+  return by_id;
+}
+
+}  // namespace
+
+int32_t op_id(const char* name) {
+#define UNARY(id, op, types, result, expr) \
+  if (strcmp(name, #op) == 0) return id;
+#define BINARY UNARY
+#define TERNARY UNARY
+#define KERNEL(id, op) \
+  if (strcmp(name, #op) == 0) return id;
+#include "../ops.def"
+#undef UNARY
+#undef BINARY
+#undef TERNARY
+#undef KERNEL
+  return -1;
+}
+
+Status make_call(Maker& m) {
+  if (m.call.op < 0 || m.call.op >= kMostOps) return kInvalid;
+  const Make make = table()[m.call.op];
+  return make ? make(m) : kUnsupported;
+}
+
+int32_t item_bytes(int32_t dtype) {
+  static const int32_t bytes[] = {
+#define DTYPE(id, name, ctype, size, compute) size,
+#include "../dtypes.def"
+#undef DTYPE
+  };
+  return bytes[dtype];
+}
+
+int32_t compute_dtype(int32_t dtype) {
+  static const int32_t computes[] = {
+#define DTYPE(id, name, ctype, size, compute) k_##compute,
+#include "../dtypes.def"
+#undef DTYPE
+  };
+  return computes[dtype];
+}
+
+int64_t count_of(const Layout& layout) {
+  int64_t count = 1;
+  for (int d = 0; d < layout.ndim; ++d) count *= layout.shape[d];
+  return count;
+}
+
+int64_t reach_of(const Layout& layout) {
+  int64_t last = 0;
+  for (int d = 0; d < layout.ndim; ++d) {
+    if (layout.shape[d] == 0) return 0;
+    last += (layout.shape[d] - 1) * layout.strides[d];
+  }
+  return last + 1;
+}
+
+}  // namespace brasa::vk

@@ -1,0 +1,246 @@
+#include "spirv.h"
+
+#include <string.h>
+
+namespace brasa::vk {
+namespace {
+
+constexpr uint32_t kBlock = 2, kBuiltIn = 11, kOffset = 35, kNoContraction = 42;
+constexpr uint32_t kAligned = 2, kPhysicalBuffer64 = 5348, kGlsl450 = 1;
+constexpr uint32_t kNumWorkgroups = 24, kGlobalInvocationId = 28;
+
+bool is_float(Type t) { return t == Type::kF32 || t == Type::kF64; }
+uint32_t bytes_of(Type t) {
+  static const uint32_t bytes[] = {0, 0, 1, 2, 4, 8, 4, 8};
+  return bytes[static_cast<int>(t)];
+}
+// Whether the result may differ when it is computed together with others: forbidden, as math.inl counts on each.
+bool contracts(spv::Op op) {
+  return op == spv::FAdd || op == spv::FSub || op == spv::FMul || op == spv::FDiv || op == spv::FNegate ||
+         op == spv::ExtInst;
+}
+
+}  // namespace
+
+void Module::put(Words& to, spv::Op op, std::initializer_list<uint32_t> words) {
+  to.push_back(static_cast<uint32_t>(words.size() + 1) << 16 | op);
+  to.insert(to.end(), words);
+}
+
+void Module::put_text(Words& to, spv::Op op, std::initializer_list<uint32_t> words, const char* text) {
+  Words packed(strlen(text) / 4 + 1);
+  memcpy(packed.data(), text, strlen(text));
+  to.push_back(static_cast<uint32_t>(words.size() + packed.size() + 1) << 16 | op);
+  to.insert(to.end(), words);
+  to.insert(to.end(), packed.begin(), packed.end());
+}
+
+Id Module::unique(Words& to, spv::Op op, std::initializer_list<uint32_t> words, Id type_first) {
+  Words key = {op, type_first};
+  key.insert(key.end(), words);
+  Id& known = unique_[key];
+  if (known) return known;
+  known = next();
+  to.push_back(static_cast<uint32_t>(words.size() + (type_first ? 3 : 2)) << 16 | op);
+  if (type_first) to.push_back(type_first);
+  to.push_back(known);
+  to.insert(to.end(), words);
+  return known;
+}
+
+Id Module::type(Type t) {
+  Id& known = types_[static_cast<int>(t)];
+  if (known) return known;
+  switch (t) {
+    case Type::kVoid:
+      return known = unique(globals_, spv::TypeVoid, {});
+    case Type::kBool:
+      return known = unique(globals_, spv::TypeBool, {});
+    case Type::kU8:
+      put(capabilities_, spv::Capability, {spv::StorageBuffer8BitAccess});
+      break;
+    case Type::kU16:
+      put(capabilities_, spv::Capability, {spv::StorageBuffer16BitAccess});
+      break;
+    case Type::kF64:
+      put(capabilities_, spv::Capability, {spv::Float64});
+      break;
+    default:
+      break;
+  }
+  const uint32_t bits = bytes_of(t) * 8;
+  if (!is_float(t)) return known = unique(globals_, spv::TypeInt, {bits, 0});
+  known = unique(globals_, spv::TypeFloat, {bits});
+  const int wide = t == Type::kF64;
+  if (controls_.preserve[wide]) put(modes_, spv::ExecutionMode, {main_, spv::PreserveMode, bits});
+  if (controls_.nearest[wide]) put(modes_, spv::ExecutionMode, {main_, spv::NearestMode, bits});
+  return known;
+}
+
+Id Module::constant(Type t, uint64_t bits) {
+  if (t == Type::kBool) return unique(globals_, bits ? spv::ConstantTrue : spv::ConstantFalse, {}, type(t));
+  const auto low = static_cast<uint32_t>(bits), high = static_cast<uint32_t>(bits >> 32);
+  if (bytes_of(t) == 8) return unique(globals_, spv::Constant, {low, high}, type(t));
+  return unique(globals_, spv::Constant, {low}, type(t));
+}
+
+Id Module::pointer(spv::Storage storage, Id to) { return unique(globals_, spv::TypePointer, {storage, to}); }
+
+Module::Module(uint32_t group, const FloatControls& controls) : group_(group), controls_(controls) {
+  main_ = next();
+  std_ = next();
+  for (const uint32_t name : {spv::Shader, spv::Int64, spv::PhysicalStorageBufferAddresses})
+    put(capabilities_, spv::Capability, {name});
+  bool preserve = false, nearest = false;
+  for (int i = 0; i < 2; ++i) preserve |= controls.preserve[i], nearest |= controls.nearest[i];
+  if (preserve) put(capabilities_, spv::Capability, {spv::SignedZeroInfNanPreserve});
+  if (nearest) put(capabilities_, spv::Capability, {spv::RoundingModeRTE});
+
+  const Id u32 = type(Type::kU32), u64 = type(Type::kU64);
+  const Id u32x3 = unique(globals_, spv::TypeVector, {u32, 3});
+  const Id push = next();
+  put(globals_, spv::TypeStruct, {push, u64});
+  put(decorations_, spv::Decorate, {push, kBlock});
+  put(decorations_, spv::MemberDecorate, {push, 0, kOffset, 0});
+  const auto variable = [&](spv::Storage storage, Id of, uint32_t built_in) {
+    const Id id = next();
+    put(globals_, spv::Variable, {pointer(storage, of), id, storage});
+    if (built_in) put(decorations_, spv::Decorate, {id, kBuiltIn, built_in});
+    interface_.push_back(id);
+    return id;
+  };
+  const Id arguments = variable(spv::PushConstant, push, 0);
+  const Id global = variable(spv::Input, u32x3, kGlobalInvocationId);
+  const Id groups = variable(spv::Input, u32x3, kNumWorkgroups);
+
+  const Id function = unique(globals_, spv::TypeFunction, {type(Type::kVoid)});
+  put(body_, spv::Function, {type(Type::kVoid), main_, 0, function});
+  label(next());
+  const Id at = next();
+  put(body_, spv::AccessChain, {pointer(spv::PushConstant, u64), at, arguments, constant(Type::kU32, 0)});
+  block_ = emit(spv::Load, Type::kU64, {at});
+  const auto first_of = [&](Id vector) {
+    const Id loaded = next();
+    put(body_, spv::Load, {u32x3, loaded, vector});
+    return emit(spv::CompositeExtract, Type::kU32, {loaded, 0});
+  };
+  invocation_ = first_of(global);
+  invocations_ = emit(spv::IMul, Type::kU32, {first_of(groups), constant(Type::kU32, group)});
+}
+
+void Module::label(Id id) {
+  put(body_, spv::Label, {id});
+  here_ = id;
+}
+
+Id Module::emit(spv::Op op, Type result, std::initializer_list<uint32_t> operands) {
+  const Id t = type(result), id = next();
+  body_.push_back(static_cast<uint32_t>(operands.size() + 3) << 16 | op);
+  body_.push_back(t);
+  body_.push_back(id);
+  body_.insert(body_.end(), operands);
+  if (contracts(op) && is_float(result)) put(decorations_, spv::Decorate, {id, kNoContraction});
+  return id;
+}
+
+Id Module::pure(spv::Op op, Type result, std::initializer_list<uint32_t> operands) {
+  Words key = {op, static_cast<uint32_t>(result)};
+  key.insert(key.end(), operands);
+  Id& known = known_[key];
+  if (!known) known = emit(op, result, operands);
+  return known;
+}
+
+Id Module::std_call(spv::Std call, Type result, std::initializer_list<uint32_t> operands) {
+  Words key = {spv::ExtInst, static_cast<uint32_t>(result), call};
+  key.insert(key.end(), operands);
+  Id& known = known_[key];
+  if (known) return known;
+  const Id t = type(result);
+  known = next();
+  body_.push_back(static_cast<uint32_t>(operands.size() + 5) << 16 | spv::ExtInst);
+  body_.insert(body_.end(), {t, known, std_, call});
+  body_.insert(body_.end(), operands);
+  put(decorations_, spv::Decorate, {known, kNoContraction});
+  return known;
+}
+
+Id Module::address(Type t, Id from) {
+  const Id to = pointer(spv::PhysicalBuffer, type(t)), id = next();
+  put(body_, spv::ConvertUToPtr, {to, id, from});
+  return id;
+}
+
+Id Module::load(Type t, Id from) {
+  const Id at = address(t, from), id = next();
+  put(body_, spv::Load, {type(t), id, at, kAligned, bytes_of(t)});
+  return id;
+}
+
+void Module::store(Type t, Id to, Id value) {
+  const Id at = address(t, to);
+  put(body_, spv::Store, {at, value, kAligned, bytes_of(t)});
+}
+
+Id Module::begin_loop(Id count) {
+  const Loop loop = {next(), next(), next(), next(), next(), known_};
+  const Id body = next(), inside = next(), before = here_;
+  put(body_, spv::Branch, {loop.header});
+  label(loop.header);
+  put(body_, spv::Phi, {type(Type::kU32), loop.index, invocation_, before, loop.next, loop.further});
+  put(body_, spv::ULessThan, {type(Type::kBool), inside, loop.index, count});
+  put(body_, spv::LoopMerge, {loop.merge, loop.further, 0});
+  put(body_, spv::BranchConditional, {inside, body, loop.merge});
+  label(body);
+  loops_.push_back(loop);
+  return loop.index;
+}
+
+void Module::end_loop() {
+  const Loop loop = loops_.back();
+  loops_.pop_back();
+  put(body_, spv::Branch, {loop.further});
+  label(loop.further);
+  put(body_, spv::IAdd, {type(Type::kU32), loop.next, loop.index, invocations_});
+  put(body_, spv::Branch, {loop.header});
+  label(loop.merge);
+  known_ = loop.known;
+}
+
+Module::Branch Module::begin_branch(Id condition) {
+  const Branch at = {here_, next(), known_};
+  const Id taken = next();
+  put(body_, spv::SelectionMerge, {at.merge, 0});
+  put(body_, spv::BranchConditional, {condition, taken, at.merge});
+  label(taken);
+  return at;
+}
+
+Id Module::end_branch(const Branch& at, Type t, Id value, Id other) {
+  const Id taken = here_;
+  put(body_, spv::Branch, {at.merge});
+  label(at.merge);
+  known_ = at.known;
+  return emit(spv::Phi, t, {value, at.from, other, taken});
+}
+
+std::vector<uint32_t> Module::finish() {
+  put(body_, spv::Return, {});
+  put(body_, spv::FunctionEnd, {});
+  Words head = {0x07230203, 0x00010500, 0, bound_, 0};  // SPIR-V 1.5, which Vulkan 1.2 takes
+  head.insert(head.end(), capabilities_.begin(), capabilities_.end());
+  put_text(head, spv::ExtInstImport, {std_}, "GLSL.std.450");
+  put(head, spv::MemoryModel, {kPhysicalBuffer64, kGlsl450});
+  constexpr uint32_t kCompute = 5;
+  Words entry;
+  put_text(entry, spv::EntryPoint, {kCompute, main_}, "main");
+  entry.insert(entry.end(), interface_.begin(), interface_.end());
+  entry[0] += static_cast<uint32_t>(interface_.size()) << 16;
+  head.insert(head.end(), entry.begin(), entry.end());
+  put(head, spv::ExecutionMode, {main_, spv::LocalSize, group_, 1, 1});
+  for (const Words* part : {&modes_, &decorations_, &globals_, &body_})
+    head.insert(head.end(), part->begin(), part->end());
+  return head;
+}
+
+}  // namespace brasa::vk

@@ -1,0 +1,181 @@
+// SPIR-V written at run time: a compute shader of one function whose argument is one push constant, the address of its
+// argument block. Instructions go to the block that is open; equal ones of equal operands are written once.
+#pragma once
+#include <stdint.h>
+
+#include <initializer_list>
+#include <map>
+#include <string>
+#include <vector>
+
+namespace brasa::vk {
+
+using Id = uint32_t;
+
+// The words of the standard that are used here.
+namespace spv {
+enum Op : uint16_t {
+  ExtInstImport = 11,
+  ExtInst = 12,
+  MemoryModel = 14,
+  EntryPoint = 15,
+  ExecutionMode = 16,
+  Capability = 17,
+  TypeVoid = 19,
+  TypeBool = 20,
+  TypeInt = 21,
+  TypeFloat = 22,
+  TypeVector = 23,
+  TypeStruct = 30,
+  TypePointer = 32,
+  TypeFunction = 33,
+  ConstantTrue = 41,
+  ConstantFalse = 42,
+  Constant = 43,
+  Function = 54,
+  FunctionEnd = 56,
+  Variable = 59,
+  Load = 61,
+  Store = 62,
+  AccessChain = 65,
+  Decorate = 71,
+  MemberDecorate = 72,
+  CompositeExtract = 81,
+  ConvertFToS = 110,
+  ConvertSToF = 111,
+  ConvertUToF = 112,
+  UConvert = 113,
+  SConvert = 114,
+  FConvert = 115,
+  ConvertUToPtr = 120,
+  Bitcast = 124,
+  SNegate = 126,
+  FNegate = 127,
+  IAdd = 128,
+  FAdd = 129,
+  ISub = 130,
+  FSub = 131,
+  IMul = 132,
+  FMul = 133,
+  UDiv = 134,
+  SDiv = 135,
+  FDiv = 136,
+  UMod = 137,
+  LogicalNotEqual = 165,
+  LogicalOr = 166,
+  LogicalAnd = 167,
+  LogicalNot = 168,
+  Select = 169,
+  IEqual = 170,
+  INotEqual = 171,
+  SGreaterThan = 173,
+  SGreaterThanEqual = 175,
+  ULessThan = 176,
+  SLessThan = 177,
+  SLessThanEqual = 179,
+  FOrdEqual = 180,
+  FUnordNotEqual = 183,
+  FOrdLessThan = 184,
+  FOrdGreaterThan = 186,
+  FOrdLessThanEqual = 188,
+  FOrdGreaterThanEqual = 190,
+  ShiftRightLogical = 194,
+  ShiftRightArithmetic = 195,
+  ShiftLeftLogical = 196,
+  BitwiseOr = 197,
+  BitwiseXor = 198,
+  BitwiseAnd = 199,
+  Not = 200,
+  Phi = 245,
+  LoopMerge = 246,
+  SelectionMerge = 247,
+  Label = 248,
+  Branch = 249,
+  BranchConditional = 250,
+  Return = 253,
+};
+// Of the instruction set GLSL.std.450.
+enum Std : uint32_t { RoundEven = 2, Trunc = 3, Floor = 8, Ceil = 9, Sqrt = 31, Fma = 50 };
+enum Storage : uint32_t { Input = 1, PushConstant = 9, PhysicalBuffer = 5349 };
+enum Name : uint32_t {
+  Shader = 1,
+  Float64 = 10,
+  Int64 = 11,
+  StorageBuffer16BitAccess = 4433,
+  StorageBuffer8BitAccess = 4448,
+  SignedZeroInfNanPreserve = 4466,
+  RoundingModeRTE = 4467,
+  PhysicalStorageBufferAddresses = 5347,
+};
+enum Mode : uint32_t { LocalSize = 17, PreserveMode = 4461, NearestMode = 4462 };
+}  // namespace spv
+
+enum class Type : uint8_t { kVoid, kBool, kU8, kU16, kU32, kU64, kF32, kF64, kCount };
+
+// What of floating-point arithmetic the device promises to leave as the standard says.
+struct FloatControls {
+  bool preserve[2], nearest[2];  // f32, f64
+};
+
+class Module {
+ public:
+  explicit Module(uint32_t group, const FloatControls& controls);
+
+  Id type(Type t);
+  Id constant(Type t, uint64_t bits);
+  // In the open block. emit: no result is like another; pure: an equal one that reaches here is answered.
+  Id emit(spv::Op op, Type result, std::initializer_list<uint32_t> operands);
+  Id pure(spv::Op op, Type result, std::initializer_list<uint32_t> operands);
+  Id std_call(spv::Std call, Type result, std::initializer_list<uint32_t> operands);
+  Id load(Type t, Id address);  // aligned to the type
+  void store(Type t, Id address, Id value);
+
+  Id argument_block() const { return block_; }   // u64
+  Id invocation() const { return invocation_; }  // u32, of the x dimension
+  Id invocations() const { return invocations_; }
+
+  // for (i = invocation(); i < count; i += invocations()) { ... } from here to end_loop(); answers i.
+  Id begin_loop(Id count);
+  void end_loop();
+  // value, but what f() answers where the condition holds.
+  template <class F>
+  Id branch(Id condition, Type t, Id value, const F& f) {
+    const Branch at = begin_branch(condition);
+    const Id other = f();
+    return end_branch(at, t, value, other);
+  }
+
+  std::vector<uint32_t> finish();
+  bool uses(Type t) const { return types_[static_cast<int>(t)] != 0; }
+
+ private:
+  struct Branch {
+    Id from, merge;
+    std::map<std::vector<uint32_t>, Id> known;
+  };
+  using Words = std::vector<uint32_t>;
+  static void put(Words& to, spv::Op op, std::initializer_list<uint32_t> words);
+  static void put_text(Words& to, spv::Op op, std::initializer_list<uint32_t> words, const char* text);
+  Id next() { return bound_++; }
+  Id pointer(spv::Storage storage, Id to);
+  Id address(Type t, Id from);
+  Id unique(Words& to, spv::Op op, std::initializer_list<uint32_t> words, Id type_first = 0);
+  void label(Id id);
+  Branch begin_branch(Id condition);
+  Id end_branch(const Branch& at, Type t, Id value, Id other);
+
+  uint32_t bound_ = 1, group_;
+  FloatControls controls_;
+  Words capabilities_, modes_, decorations_, globals_, body_;
+  Id types_[static_cast<int>(Type::kCount)] = {};
+  std::map<Words, Id> unique_, known_;
+  Id std_ = 0, main_ = 0, here_ = 0, block_ = 0, invocation_ = 0, invocations_ = 0;
+  std::vector<Id> interface_;
+  struct Loop {
+    Id header, merge, further, index, next;
+    std::map<Words, Id> known;
+  };
+  std::vector<Loop> loops_;
+};
+
+}  // namespace brasa::vk

@@ -1,0 +1,112 @@
+// Elements of storage types as values of their compute type, for shaders that are written at run time.
+#pragma once
+#include "../backend.h"
+#include "value.h"
+
+namespace brasa::vk {
+namespace {
+
+// Calls f with a value of the compute type.
+template <class F>
+auto visit_compute(int32_t dtype, const F& f) {
+  switch (dtype) {
+    case k_f64:
+      return f(double{});
+    case k_i32:
+      return f(int32_t{});
+    case k_i64:
+      return f(int64_t{});
+    default:
+      return f(float{});
+  }
+}
+inline bool is_compute(int32_t dtype) { return dtype == k_f32 || dtype == k_f64 || dtype == k_i32 || dtype == k_i64; }
+
+inline Type storage_type(int32_t dtype) {
+  static const Type types[] = {Type::kF32, Type::kF64, Type::kU16, Type::kU16, Type::kU8,
+                               Type::kU8,  Type::kU32, Type::kU64, Type::kU8};
+  return types[dtype];
+}
+
+inline I32 widened(Id narrow, bool is_signed) {
+  return I32::of(recording->emit(is_signed ? spv::SConvert : spv::UConvert, Type::kU32, {narrow}));
+}
+inline Id narrowed(I32 x, Type to) { return recording->emit(spv::UConvert, to, {x.id()}); }
+
+inline F32 from_f16(I32 x) {
+  const I32 magnitude = (x & I32(0x7fff)) << 13;
+  const I32 scaled = bits(from_bits<float>(magnitude) * F32(0x1p112f));  // rebias; right for denormals too
+  const I32 special = (magnitude >= I32(0x7c00 << 13)) & I32(0x7f800000);
+  return from_bits<float>(scaled | special | ((x & I32(0x8000)) << 16));
+}
+// To nearest even; as the CPU's, in integers, for devices may round as they like.
+inline I32 to_f16(F32 x) {
+  const I32 b = bits(x), u = b & I32(0x7fffffff);
+  const I32 normal = (u - I32(112 << 23) + I32(0xfff) + ((u >> 13) & I32(1))) >> 13;
+  const I32 denormal = bits(from_bits<float>(u) + F32(0.5f)) - I32(0x3f000000);  // the adder rounds at 2^-24
+  const I32 special = select(u > I32(0x7f800000), I32(0x7e00) | ((u >> 13) & I32(0x3ff)), I32(0x7c00));
+  const I32 finite = select(u < I32(113 << 23), denormal, normal);
+  return select(u >= I32(0x47800000), special, finite) | ((b >> 16) & I32(0x8000));
+}
+inline I32 to_bf16(F32 x) {
+  const I32 b = bits(x);
+  const I32 rounded = (b + I32(0x7fff) + ((b >> 16) & I32(1))) >> 16;
+  return select(x != x, (b >> 16) | I32(0x40), rounded);
+}
+
+// The element at an address, as its compute type.
+inline Id load_element(int32_t dtype, Id address) {
+  const Id raw = recording->load(storage_type(dtype), address);
+  switch (dtype) {
+    case k_f16:
+      return from_f16(widened(raw, false)).id();
+    case k_bf16:
+      return from_bits<float>(widened(raw, false) << 16).id();
+    case k_i8:
+      return widened(raw, true).id();
+    case k_u8:
+      return widened(raw, false).id();
+    case k_bool:
+      return ((widened(raw, false) != I32(0)) & I32(1)).id();
+    default:
+      return raw;
+  }
+}
+inline void store_element(int32_t dtype, Id address, Id value) {
+  const Type type = storage_type(dtype);
+  switch (dtype) {
+    case k_f16:
+      value = narrowed(to_f16(F32::of(value)), type);
+      break;
+    case k_bf16:
+      value = narrowed(to_bf16(F32::of(value)), type);
+      break;
+    case k_i8:
+    case k_u8:
+      value = narrowed(I32::of(value), type);
+      break;
+    case k_bool:
+      value = narrowed((I32::of(value) != I32(0)) & I32(1), type);
+      break;
+    default:
+      break;
+  }
+  recording->store(type, address, value);
+}
+
+// A value of one compute type as another.
+inline Id cast_value(int32_t from, int32_t to, Id value) {
+  return visit_compute(from, [&](auto f) {
+    return visit_compute(to, [&](auto t) { return cast<decltype(t)>(Vec<decltype(f)>::of(value)).id(); });
+  });
+}
+// 1 where it is not 0, in i32.
+inline Id truth_of(int32_t from, Id value) {
+  return visit_compute(from, [&](auto f) {
+    using V = Vec<decltype(f)>;
+    return select(I32::mask((V::of(value) != V(decltype(f)(0))).condition()), I32(1), I32(0)).id();
+  });
+}
+
+}  // namespace
+}  // namespace brasa::vk

@@ -1,0 +1,291 @@
+// The vector type of math.inl and of the expressions of ops.def that computes nothing: its operators write SPIR-V into
+// the module that the thread records. One lane; a mask is kept as the condition that it came from.
+#pragma once
+#include <string.h>
+
+#include "spirv.h"
+
+#define BRASA_VECTORS brasa::vk
+#define BRASA_SIMD_BYTES 4
+#define BRASA_INLINE inline
+
+namespace brasa::vk {
+namespace {
+
+thread_local Module* recording = nullptr;
+
+template <class T>
+constexpr Type kType = Type::kVoid;
+template <>
+constexpr Type kType<float> = Type::kF32;
+template <>
+constexpr Type kType<double> = Type::kF64;
+template <>
+constexpr Type kType<int32_t> = Type::kU32;
+template <>
+constexpr Type kType<int64_t> = Type::kU64;
+
+template <class T>
+struct IntOf {
+  using type = T;
+};
+template <>
+struct IntOf<float> {
+  using type = int32_t;
+};
+template <>
+struct IntOf<double> {
+  using type = int64_t;
+};
+
+// How T is computed with: F... for floats, integers are two's complement.
+template <class T>
+constexpr bool kIsFloat = T(0.5) != T(0);
+
+template <class T>
+class Vec {
+ public:
+  using Elem = T;
+  using Int = Vec<typename IntOf<T>::type>;
+
+  Vec() = default;
+  explicit Vec(T s) {
+    uint64_t bits = 0;
+    memcpy(&bits, &s, sizeof s);
+    id_ = recording->constant(kType<T>, bits);
+  }
+  static Vec of(Id id) {
+    Vec v;
+    v.id_ = id;
+    return v;
+  }
+  // All ones where the condition holds, else 0.
+  static Vec mask(Id condition) {
+    Vec v;
+    v.condition_ = condition;
+    return v;
+  }
+
+  Id id() const {
+    return condition_ ? recording->pure(spv::Select, kType<T>, {condition_, Vec(T(-1)).id(), Vec(T(0)).id()}) : id_;
+  }
+  // Whether any bit is set.
+  Id condition() const {
+    return condition_ ? condition_ : recording->pure(spv::INotEqual, Type::kBool, {id_, Vec(T(0)).id()});
+  }
+
+#define BRASA_OPERATOR(op, name)                                                                         \
+  friend Vec operator op(Vec a, Vec b) {                                                                 \
+    return of(recording->pure(kIsFloat<T> ? spv::F##name : integer_##name, kType<T>, {a.id(), b.id()})); \
+  }                                                                                                      \
+  Vec& operator op##=(Vec b) { return *this = *this op b; }
+  BRASA_OPERATOR(+, Add)
+  BRASA_OPERATOR(-, Sub)
+  BRASA_OPERATOR(*, Mul)
+  friend Vec operator/(Vec a, Vec b) { return of(recording->pure(spv::FDiv, kType<T>, {a.id(), b.id()})); }
+#undef BRASA_OPERATOR
+#define BRASA_OPERATOR(op, of_bits, of_masks)                                                 \
+  friend Vec operator op(Vec a, Vec b) {                                                      \
+    if (a.condition_ && b.condition_)                                                         \
+      return mask(recording->pure(spv::of_masks, Type::kBool, {a.condition_, b.condition_})); \
+    return of(recording->pure(spv::of_bits, kType<T>, {a.id(), b.id()}));                     \
+  }
+  BRASA_OPERATOR(&, BitwiseAnd, LogicalAnd)
+  BRASA_OPERATOR(|, BitwiseOr, LogicalOr)
+  BRASA_OPERATOR(^, BitwiseXor, LogicalNotEqual)
+#undef BRASA_OPERATOR
+#define BRASA_COMPARE(op, float_name, integer_name)                                                         \
+  friend Int operator op(Vec a, Vec b) {                                                                    \
+    return Int::mask(                                                                                       \
+        recording->pure(kIsFloat<T> ? spv::float_name : spv::integer_name, Type::kBool, {a.id(), b.id()})); \
+  }
+  BRASA_COMPARE(==, FOrdEqual, IEqual)
+  BRASA_COMPARE(!=, FUnordNotEqual, INotEqual)
+  BRASA_COMPARE(<, FOrdLessThan, SLessThan)
+  BRASA_COMPARE(<=, FOrdLessThanEqual, SLessThanEqual)
+  BRASA_COMPARE(>, FOrdGreaterThan, SGreaterThan)
+  BRASA_COMPARE(>=, FOrdGreaterThanEqual, SGreaterThanEqual)
+#undef BRASA_COMPARE
+  friend Vec operator-(Vec a) {
+    return of(recording->pure(kIsFloat<T> ? spv::FNegate : spv::SNegate, kType<T>, {a.id()}));
+  }
+  friend Vec operator~(Vec a) {
+    if (a.condition_) return mask(recording->pure(spv::LogicalNot, Type::kBool, {a.condition_}));
+    return of(recording->pure(spv::Not, kType<T>, {a.id()}));
+  }
+  friend Vec operator<<(Vec a, int n) { return a.shifted(spv::ShiftLeftLogical, n); }
+  friend Vec operator>>(Vec a, int n) { return a.shifted(spv::ShiftRightArithmetic, n); }
+
+ private:
+  static constexpr spv::Op integer_Add = spv::IAdd, integer_Sub = spv::ISub, integer_Mul = spv::IMul;
+  Vec shifted(spv::Op op, int n) const {
+    return of(recording->pure(op, kType<T>, {id(), recording->constant(Type::kU32, static_cast<uint32_t>(n))}));
+  }
+
+  Id id_ = 0, condition_ = 0;  // one of them
+};
+
+using F32 = Vec<float>;
+using F64 = Vec<double>;
+using I32 = Vec<int32_t>;
+using I64 = Vec<int64_t>;
+
+template <class T>
+Vec<T> select(typename Vec<T>::Int mask, Vec<T> a, Vec<T> b) {
+  return Vec<T>::of(recording->pure(spv::Select, kType<T>, {mask.condition(), a.id(), b.id()}));
+}
+template <class T>
+typename Vec<T>::Int bits(Vec<T> x) {
+  using I = typename Vec<T>::Int;
+  return I::of(recording->pure(spv::Bitcast, kType<typename I::Elem>, {x.id()}));
+}
+template <class T>
+Vec<T> from_bits(typename Vec<T>::Int x) {
+  return Vec<T>::of(recording->pure(spv::Bitcast, kType<T>, {x.id()}));
+}
+
+template <class T>
+Vec<T> fma(Vec<T> a, Vec<T> b, Vec<T> c) {
+  return Vec<T>::of(recording->std_call(spv::Fma, kType<T>, {a.id(), b.id(), c.id()}));
+}
+inline F32 abs(F32 x) { return from_bits<float>(bits(x) & I32(0x7fffffff)); }
+inline F64 abs(F64 x) { return from_bits<double>(bits(x) & I64(0x7fffffffffffffff)); }
+inline I32 abs(I32 x) { return select(x < I32(0), -x, x); }
+inline I64 abs(I64 x) { return select(x < I64(0), -x, x); }
+template <class T>
+Vec<T> copysign(Vec<T> x, Vec<T> y) {
+  using I = typename Vec<T>::Int;
+  const I sign = bits(Vec<T>(T(-0.0)));
+  return from_bits<T>((bits(x) & ~sign) | (bits(y) & sign));
+}
+// b where either is NaN.
+template <class T>
+Vec<T> max(Vec<T> a, Vec<T> b) {
+  return select(a > b, a, b);
+}
+template <class T>
+Vec<T> min(Vec<T> a, Vec<T> b) {
+  return select(a < b, a, b);
+}
+#define BRASA_STD(name, call)                                              \
+  template <class T>                                                       \
+  Vec<T> name(Vec<T> x) {                                                  \
+    return Vec<T>::of(recording->std_call(spv::call, kType<T>, {x.id()})); \
+  }
+BRASA_STD(sqrt, Sqrt)
+BRASA_STD(round, RoundEven)
+BRASA_STD(floor, Floor)
+BRASA_STD(ceil, Ceil)
+BRASA_STD(trunc, Trunc)
+#undef BRASA_STD
+
+// From one compute type to another.
+template <class To, class From>
+Vec<To> cast(Vec<From> x) {
+  if constexpr (kType<To> == kType<From>)
+    return x;
+  else
+    return Vec<To>::of(recording->pure(kIsFloat<To> && kIsFloat<From> ? spv::FConvert
+                                       : kIsFloat<To>                 ? spv::ConvertSToF
+                                       : kIsFloat<From>               ? spv::ConvertFToS
+                                                                      : spv::SConvert,
+                                       kType<To>, {x.id()}));
+}
+
+// A vector of floats has its f64 in two; one lane is the same in both.
+struct F64x2 {
+  F64 lo, hi;
+};
+inline F64x2 widen(F32 x) {
+  const F64 wide = cast<double>(x);
+  return {wide, wide};
+}
+inline F32 narrow(F64 lo, F64) { return cast<float>(lo); }
+
+// ---- what math.inl asks of a vector type beyond its operators
+
+// Never: what is done only where all lanes agree is a short cut.
+template <class T>
+bool all(Vec<T>) {
+  return false;
+}
+template <class T, class F>
+Vec<T> seldom(typename Vec<T>::Int mask, Vec<T> y, const F& f) {
+  return Vec<T>::of(recording->branch(mask.condition(), kType<T>, y.id(), [&] { return f().id(); }));
+}
+
+// n - trunc(n / d) d, exact while the quotient is below 2^53: the product is taken in two parts (Dekker).
+inline F64 rest_of(F64 n, F64 d) {
+  const F64 q = trunc(n / d), split(134217729.);
+  const F64 qs = q * split, ds = d * split;
+  const F64 qh = qs - (qs - q), ql = q - qh, dh = ds - (ds - d), dl = d - dh;
+  const F64 product = q * d, lost = ((qh * dh - product) + qh * dl + ql * dh) + ql * dl;
+  const F64 r = (n - product) - lost;
+  return select(r < F64(0.), r + d, select(r >= d, r - d, r));
+}
+// Each step takes 52 bits off the quotient; beyond what the steps take off, and of huge divisors, the rest is NaN.
+inline F64 far_fmod(F64 x, F64 y) {
+  const F64 n = abs(x), d = abs(y), inf(__builtin_inf());
+  F64 r = n;
+  for (int i = 0; i < 3; ++i) r = rest_of(r, d);
+  r = select((n < inf) & (d > F64(0.)) & (d < inf), select(n < d, n, r), F64(__builtin_nan("")));
+  return copysign(select((d == inf) & (n < inf), n, r), x);
+}
+inline F32 far_fmod(F32 x, F32 y) { return cast<float>(far_fmod(cast<double>(x), cast<double>(y))); }
+
+template <class T>
+Vec<T> divide(Vec<T> x, Vec<T> y) {
+  const Vec<T> zero(T(0)), one(T(1)), minus(T(-1));
+  const auto hard = (y == zero) | (y == minus);
+  const Vec<T> q = Vec<T>::of(recording->pure(spv::SDiv, kType<T>, {x.id(), select(hard, one, y).id()}));
+  return select(y == zero, zero, select(y == minus, -x, q));
+}
+template <class T>
+Vec<T> power(Vec<T> base, Vec<T> n) {
+  const Vec<T> zero(T(0)), one(T(1));
+  Vec<T> r = one;
+  for (unsigned bit = 0; bit + 1 < 8 * sizeof(T); ++bit) {
+    r = select((n & Vec<T>(T(T(1) << bit))) != zero, r * base, r);
+    base *= base;
+  }
+  return r;
+}
+template <class T>
+Vec<T> shift_left_by(Vec<T> x, Vec<T> n) {
+  return Vec<T>::of(recording->pure(spv::ShiftLeftLogical, kType<T>, {x.id(), n.id()}));
+}
+template <class T>
+Vec<T> shift_right_by(Vec<T> x, Vec<T> n) {
+  return Vec<T>::of(recording->pure(spv::ShiftRightArithmetic, kType<T>, {x.id(), n.id()}));
+}
+F64 pow_of(F64 x, F64 y);
+F64 far_sin(F64 x);
+F64 far_cos(F64 x);
+F64 far_tan(F64 x);
+
+}  // namespace
+}  // namespace brasa::vk
+
+#include "../math.inl"
+
+namespace brasa::vk {
+namespace {
+
+// Angles beyond what reduce_angle() takes exactly lose bits as they grow.
+inline F64 far_sin(F64 x) { return sin_turned(x, 0); }
+inline F64 far_cos(F64 x) { return sin_turned(x, 1); }
+inline F64 far_tan(F64 x) { return tan_fast(x); }
+
+// exp(y log x): the error of the product grows with its size, to some 700 units in the last place.
+inline F64 pow_of(F64 x, F64 y) {
+  const F64 one(1.), zero(0.), inf(__builtin_inf()), a = abs(x);
+  const F64 r = exp(y * log(a));
+  const F64 half = y * F64(0.5);
+  const I64 whole = floor(y) == y, odd = whole & (floor(half) != half) & (abs(y) < inf);
+  F64 z = select(odd, copysign(r, x), r);
+  z = select((x < zero) & (a < inf) & ~whole, F64(__builtin_nan("")), z);
+  return select((y == zero) | (x == one) | ((x == -one) & (abs(y) == inf)), one, z);
+}
+
+}  // namespace
+}  // namespace brasa::vk

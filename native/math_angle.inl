@@ -118,6 +118,20 @@ BRASA_INLINE F32 tan(F32 x) {
   return near_angle(x, y, [](F64 v) { return tan(v); });
 }
 
+// cos and sin of t quarter turns
+BRASA_INLINE void circle(F32 t, F32& c, F32& s) {
+  const F32 n = round(t), r = (t - n) * F32(1.5707963267948966f);
+  const F32 sin = small_sin(r), cos = small_cos(r);
+  s = turn(to_int(n), sin, cos);
+  c = turn(to_int(n) + I32(1), sin, cos);
+}
+BRASA_INLINE void circle(F64 t, F64& c, F64& s) {
+  const F64 n = round(t), r = (t - n) * F64(1.5707963267948966), none(0.);
+  const F64 sin = sin_of(r, none), cos = cos_of(r, none);
+  s = turn(to_int(n), sin, cos);
+  c = turn(to_int(n) + I64(1), sin, cos);
+}
+
 // ---- inverse circular functions
 
 BRASA_INLINE F64 atan(F64 x) {

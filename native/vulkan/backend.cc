@@ -1,7 +1,7 @@
 // The backend's functions over a Gpu, one call at a time.
 #include "backend.h"
 
-#include <stdio.h>
+#include <math.h>
 
 #include <new>
 
@@ -79,7 +79,7 @@ Status vk_plan(void* self, const Call* call, Plan** out) {
   plan->nout = call->nout;
   Maker maker = {use.gpu, *plan, *call, {}, 0};
   for (int i = 0; i < call->nin + call->nout; ++i) {
-    maker.operands.push_back(i);
+    maker.operands.push_back({i});
     plan->item.push_back(item_bytes(i < call->nin ? call->in[i].dtype : call->out[i - call->nin].dtype));
   }
   const Status status = make_call(maker);
@@ -103,6 +103,19 @@ void put_scalar(uint8_t* to, int32_t dtype, double value) {
     put(static_cast<float>(value));
 }
 
+double value_of(Of of, const double* scalars) {
+  switch (of) {
+    case Of::kBar:
+      return ceil(scalars[0] * 0x1p24);
+    case Of::kScale:
+      return scalars[0] < 1 ? 1 / (1 - scalars[0]) : 0;
+    case Of::kRange:
+      return scalars[1] - scalars[0];
+    default:
+      return scalars[0];
+  }
+}
+
 Status run_dispatch(Gpu& gpu, const VkPlan& plan, const Dispatch& dispatch, const Run& run, Memory* scratch,
                     std::vector<uint8_t>& block, std::vector<Access>& accesses) {
   block = dispatch.block;
@@ -122,7 +135,7 @@ Status run_dispatch(Gpu& gpu, const VkPlan& plan, const Dispatch& dispatch, cons
     if (port.operand != kFaultWord) accesses.push_back({memory, begin, begin + port.bytes, port.written});
   }
   for (const ScalarPort& port : dispatch.scalars)
-    put_scalar(block.data() + port.at, port.dtype, run.scalars[port.scalar]);
+    put_scalar(block.data() + port.at, port.dtype, value_of(port.of, run.scalars + port.scalar));
   return gpu.stream.dispatch(dispatch.pipeline, dispatch.groups, block.data(), static_cast<int64_t>(block.size()),
                              accesses.data(), static_cast<int>(accesses.size()));
 }

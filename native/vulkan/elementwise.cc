@@ -110,7 +110,7 @@ std::vector<uint32_t> record(const Gpu& gpu, const Call& call, const Job& job) {
   for (int i = 0; i < call.nscalars; ++i)
     reg[call.nin + i] = argument(storage_type(type[call.nin + i]), block.scalars + 8 * i);
 
-  const Id index = module.begin_loop(count);
+  const Id index = module.begin_loop(module.invocation(), count, module.invocations());
   // The index along each dim, where an operand asks for it.
   std::vector<Id> along(job.nd);
   const auto coordinates = [&] {
@@ -224,7 +224,8 @@ void dispatch(Maker& m, const Job& job, VkPipeline pipeline, std::vector<int64_t
   d.groups[0] = groups_for(m.gpu, job.count, m.gpu.features().group);
   for (size_t i = 0; i < job.sides.size(); ++i) {
     const int64_t bytes = job.sides[i].bytes;
-    d.port(m.operands[i], begin[i] * bytes, reach[i] * bytes, static_cast<int32_t>(i) >= call.nin);
+    d.port(m.operands[i].operand, m.operands[i].begin + begin[i] * bytes, reach[i] * bytes,
+           static_cast<int32_t>(i) >= call.nin);
   }
   for (int i = 0; i < call.nscalars; ++i)
     d.scalars.push_back({m.first_scalar + i, static_cast<int32_t>(call.params[call.nin + i]), d.put(int64_t{0})});

@@ -149,6 +149,11 @@ Status Gpu::make_pipeline(const std::string& key, const uint32_t* words, size_t 
   return kOk;
 }
 
+Status Gpu::pipeline(const std::vector<uint32_t>& words, VkPipeline* out) {
+  return pipeline(
+      std::string(reinterpret_cast<const char*>(words.data()), words.size() * 4), [&] { return words; }, out);
+}
+
 Status Gpu::pipeline(const Shader& shader, const std::vector<uint32_t>& constants, VkPipeline* out) {
   std::string key(reinterpret_cast<const char*>(&shader.words), sizeof shader.words);
   key.append(reinterpret_cast<const char*>(constants.data()), constants.size() * 4);

@@ -46,6 +46,8 @@ class Gpu {
     const std::vector<uint32_t> code = words();
     return code.empty() ? kUnsupported : make_pipeline(key, code.data(), code.size() * 4, {}, out);
   }
+  // For a shader that was just written, which is its own key.
+  Status pipeline(const std::vector<uint32_t>& words, VkPipeline* out);
   Status pipeline(const Shader& shader, const std::vector<uint32_t>& constants, VkPipeline* out);
 
   // kIndexOutOfRange when a kernel left a fault, which is then forgotten.

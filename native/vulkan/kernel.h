@@ -18,10 +18,17 @@ struct Port {
 };
 constexpr int32_t kScratch = -1, kFaultWord = -2;
 
-// A number of the run that goes into the argument block, as a compute type.
+// A number of the run that goes into the argument block, as a compute type: itself, or what is made of it in f64.
+enum class Of {
+  kItself,
+  kBar,    // ceil(2^24 p): random words of 24 bits below it have probability p
+  kScale,  // 1 / (1 - p)
+  kRange,  // the next number less this one
+};
 struct ScalarPort {
   int32_t scalar, dtype;
   int32_t at;  // bytes
+  Of of = Of::kItself;
 };
 
 struct Dispatch {
@@ -52,16 +59,28 @@ struct VkPlan {
   int64_t scratch = 0;  // bytes
 };
 
+// An operand of a call as the plan has it: one of its own, or a part of its scratch memory.
+struct Source {
+  int32_t operand;
+  int64_t begin = 0;  // bytes
+};
+
 // A call that is planned: the whole of a plan, or a part whose operands and scalars are some of the plan's.
 struct Maker {
   Gpu& gpu;
   VkPlan& plan;
   const Call& call;
-  std::vector<int32_t> operands;  // of this call -> the plan's
+  std::vector<Source> operands;
   int32_t first_scalar = 0;
 
-  int32_t in(int i) const { return operands[i]; }
-  int32_t out(int i) const { return operands[call.nin + i]; }
+  const Source& in(int i) const { return operands[i]; }
+  const Source& out(int i) const { return operands[call.nin + i]; }
+  // More scratch memory.
+  Source scratch(int64_t bytes) {
+    const Source source = {kScratch, plan.scratch};
+    plan.scratch += (bytes + 255) / 256 * 256;
+    return source;
+  }
   Dispatch& add() {
     plan.dispatches.emplace_back();
     return plan.dispatches.back();
@@ -94,5 +113,26 @@ inline uint32_t groups_for(const Gpu& gpu, int64_t n, int64_t each) {
 // The families: one file each.
 Status make_elementwise(Maker& m);
 Status make_elementwise_many(Maker& m);
+Status make_elementwise_sum(Maker& m);
+Status make_sum(Maker& m);
+Status make_mean(Maker& m);
+Status make_prod(Maker& m);
+Status make_amax(Maker& m);
+Status make_amin(Maker& m);
+Status make_arange(Maker& m);
+Status make_random(Maker& m);
+Status make_dropout(Maker& m);
+Status make_gather(Maker& m);
+Status make_index_select(Maker& m);
+Status make_scatter(Maker& m);
+Status make_scatter_add(Maker& m);
+Status make_index_add(Maker& m);
+Status make_cat(Maker& m);
+Status make_cumsum(Maker& m);
+Status make_cumprod(Maker& m);
+Status make_matmul(Maker& m);
+Status make_matmul_then(Maker& m);
+Status make_conv2d_then(Maker& m);
+Status make_conv2d_grad_input_then(Maker& m);
 
 }  // namespace brasa::vk

@@ -7,6 +7,27 @@ namespace {
 const Kernel kKernels[] = {
     {"elementwise", make_elementwise},
     {"elementwiseMany", make_elementwise_many},
+    {"elementwiseSum", make_elementwise_sum},
+    {"sum", make_sum},
+    {"mean", make_mean},
+    {"prod", make_prod},
+    {"amax", make_amax},
+    {"amin", make_amin},
+    {"arange", make_arange},
+    {"random", make_random},
+    {"dropout", make_dropout},
+    {"gather", make_gather},
+    {"indexSelect", make_index_select},
+    {"scatter", make_scatter},
+    {"scatterAdd", make_scatter_add},
+    {"indexAdd", make_index_add},
+    {"cat", make_cat},
+    {"cumsum", make_cumsum},
+    {"cumprod", make_cumprod},
+    {"matmul", make_matmul},
+    {"matmulThen", make_matmul_then},
+    {"conv2dThen", make_conv2d_then},
+    {"conv2dGradInputThen", make_conv2d_grad_input_then},
 };
 
 constexpr int kMostOps = 512;

@@ -114,8 +114,10 @@ Module::Module(uint32_t group, const FloatControls& controls) : group_(group), c
   const Id groups = variable(spv::Input, u32x3, kNumWorkgroups);
 
   const Id function = unique(globals_, spv::TypeFunction, {type(Type::kVoid)});
-  put(body_, spv::Function, {type(Type::kVoid), main_, 0, function});
-  label(next());
+  // Variables come first in the first block.
+  put(variables_, spv::Function, {type(Type::kVoid), main_, 0, function});
+  here_ = next();
+  put(variables_, spv::Label, {here_});
   const Id at = next();
   put(body_, spv::AccessChain, {pointer(spv::PushConstant, u64), at, arguments, constant(Type::kU32, 0)});
   block_ = emit(spv::Load, Type::kU64, {at});
@@ -182,12 +184,19 @@ void Module::store(Type t, Id to, Id value) {
   put(body_, spv::Store, {at, value, kAligned, bytes_of(t)});
 }
 
-Id Module::begin_loop(Id count) {
-  const Loop loop = {next(), next(), next(), next(), next(), known_};
+Id Module::variable(Type t, Id first) {
+  const Id of = pointer(spv::Own, type(t)), id = next();
+  put(variables_, spv::Variable, {of, id, spv::Own});
+  set(id, first);
+  return id;
+}
+
+Id Module::begin_loop(Id first, Id count, Id step) {
+  const Loop loop = {next(), next(), next(), next(), next(), step, known_};
   const Id body = next(), inside = next(), before = here_;
   put(body_, spv::Branch, {loop.header});
   label(loop.header);
-  put(body_, spv::Phi, {type(Type::kU32), loop.index, invocation_, before, loop.next, loop.further});
+  put(body_, spv::Phi, {type(Type::kU32), loop.index, first, before, loop.next, loop.further});
   put(body_, spv::ULessThan, {type(Type::kBool), inside, loop.index, count});
   put(body_, spv::LoopMerge, {loop.merge, loop.further, 0});
   put(body_, spv::BranchConditional, {inside, body, loop.merge});
@@ -201,7 +210,7 @@ void Module::end_loop() {
   loops_.pop_back();
   put(body_, spv::Branch, {loop.further});
   label(loop.further);
-  put(body_, spv::IAdd, {type(Type::kU32), loop.next, loop.index, invocations_});
+  put(body_, spv::IAdd, {type(Type::kU32), loop.next, loop.index, loop.step});
   put(body_, spv::Branch, {loop.header});
   label(loop.merge);
   known_ = loop.known;
@@ -224,6 +233,12 @@ Id Module::end_branch(const Branch& at, Type t, Id value, Id other) {
   return emit(spv::Phi, t, {value, at.from, other, taken});
 }
 
+void Module::end_branch(const Branch& at) {
+  put(body_, spv::Branch, {at.merge});
+  label(at.merge);
+  known_ = at.known;
+}
+
 std::vector<uint32_t> Module::finish() {
   put(body_, spv::Return, {});
   put(body_, spv::FunctionEnd, {});
@@ -238,7 +253,7 @@ std::vector<uint32_t> Module::finish() {
   entry[0] += static_cast<uint32_t>(interface_.size()) << 16;
   head.insert(head.end(), entry.begin(), entry.end());
   put(head, spv::ExecutionMode, {main_, spv::LocalSize, group_, 1, 1});
-  for (const Words* part : {&modes_, &decorations_, &globals_, &body_})
+  for (const Words* part : {&modes_, &decorations_, &globals_, &variables_, &body_})
     head.insert(head.end(), part->begin(), part->end());
   return head;
 }

@@ -70,6 +70,7 @@ enum Op : uint16_t {
   INotEqual = 171,
   SGreaterThan = 173,
   SGreaterThanEqual = 175,
+  UGreaterThanEqual = 174,
   ULessThan = 176,
   SLessThan = 177,
   SLessThanEqual = 179,
@@ -96,7 +97,7 @@ enum Op : uint16_t {
 };
 // Of the instruction set GLSL.std.450.
 enum Std : uint32_t { RoundEven = 2, Trunc = 3, Floor = 8, Ceil = 9, Sqrt = 31, Fma = 50 };
-enum Storage : uint32_t { Input = 1, PushConstant = 9, PhysicalBuffer = 5349 };
+enum Storage : uint32_t { Input = 1, Own = 7, PushConstant = 9, PhysicalBuffer = 5349 };
 enum Name : uint32_t {
   Shader = 1,
   Float64 = 10,
@@ -134,9 +135,20 @@ class Module {
   Id invocation() const { return invocation_; }  // u32, of the x dimension
   Id invocations() const { return invocations_; }
 
-  // for (i = invocation(); i < count; i += invocations()) { ... } from here to end_loop(); answers i.
-  Id begin_loop(Id count);
+  // for (i = first; i < count; i += step) { ... } from here to end_loop(); answers i, a u32.
+  Id begin_loop(Id first, Id count, Id step);
   void end_loop();
+  // Memory of an invocation, which loops may change.
+  Id variable(Type t, Id first);
+  Id get(Type t, Id variable) { return emit(spv::Load, t, {variable}); }
+  void set(Id variable, Id value) { put(body_, spv::Store, {variable, value}); }
+  // Runs f() where the condition holds.
+  template <class F>
+  void when(Id condition, const F& f) {
+    const Branch at = begin_branch(condition);
+    f();
+    end_branch(at);
+  }
   // value, but what f() answers where the condition holds.
   template <class F>
   Id branch(Id condition, Type t, Id value, const F& f) {
@@ -163,16 +175,17 @@ class Module {
   void label(Id id);
   Branch begin_branch(Id condition);
   Id end_branch(const Branch& at, Type t, Id value, Id other);
+  void end_branch(const Branch& at);
 
   uint32_t bound_ = 1, group_;
   FloatControls controls_;
-  Words capabilities_, modes_, decorations_, globals_, body_;
+  Words capabilities_, modes_, decorations_, globals_, variables_, body_;
   Id types_[static_cast<int>(Type::kCount)] = {};
   std::map<Words, Id> unique_, known_;
   Id std_ = 0, main_ = 0, here_ = 0, block_ = 0, invocation_ = 0, invocations_ = 0;
   std::vector<Id> interface_;
   struct Loop {
-    Id header, merge, further, index, next;
+    Id header, merge, further, index, next, step;
     std::map<Words, Id> known;
   };
   std::vector<Loop> loops_;

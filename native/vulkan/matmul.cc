@@ -1,0 +1,116 @@
+// Matrix products of any strides, and what may follow one: an elementwise program over y.
+#include "kernel.h"
+
+namespace brasa::vk {
+namespace {
+
+const uint32_t kF32[] = {
+#include "matmul_f32.inc"
+};
+const uint32_t kF64[] = {
+#include "matmul_f64.inc"
+};
+const uint32_t kI32[] = {
+#include "matmul_i32.inc"
+};
+const uint32_t kI64[] = {
+#include "matmul_i64.inc"
+};
+
+Shader shader_of(int32_t compute) {
+  switch (compute) {
+    case k_f64:
+      return {kF64, sizeof kF64};
+    case k_i32:
+      return {kI32, sizeof kI32};
+    case k_i64:
+      return {kI64, sizeof kI64};
+    default:
+      return {kF32, sizeof kF32};
+  }
+}
+
+constexpr int64_t kTile = 64, kMost = int64_t{1} << 31;
+
+// y by the op alone, whole; then the program, whose input at `place` is y.
+Status make_then(Maker& m, const char* op) {
+  const Call& call = m.call;
+  if (call.nparams < 4) return kInvalid;
+  const auto nin = static_cast<int32_t>(call.params[0]), nparams = static_cast<int32_t>(call.params[1]),
+             made = static_cast<int32_t>(call.params[2]), place = static_cast<int32_t>(call.params[3]);
+  const int32_t own = made < 0, y = made < 0 ? 0 : made, further = call.nin - nin;
+  if (nin < 0 || further < 0 || nparams < 0 || 4 + nparams > call.nparams || place < 0 || place > further ||
+      y >= call.nout || own >= call.nout)
+    return kInvalid;
+  const Call plain = {op_id(op), nin, 1, nparams, 0, call.in, call.out + y, call.params + 4};
+  Maker first = {m.gpu, m.plan, plain, {}, m.first_scalar};
+  for (int32_t i = 0; i < nin; ++i) first.operands.push_back(m.in(i));
+  first.operands.push_back(m.out(y));
+  const Status status = make_call(first);
+  if (status != kOk) return status;
+  std::vector<Layout> in;
+  std::vector<Source> operands;
+  for (int32_t i = 0; i <= further; ++i) {
+    const int32_t at = nin + i - (i > place);
+    in.push_back(i == place ? call.out[y] : call.in[at]);
+    operands.push_back(i == place ? m.out(y) : m.in(at));
+  }
+  for (int32_t i = own; i < call.nout; ++i) operands.push_back(m.out(i));
+  const Call program = {op_id("elementwise"), further + 1, call.nout - own, call.nparams - 4 - nparams,
+                        call.nscalars,        in.data(),   call.out + own,  call.params + 4 + nparams};
+  Maker last = {m.gpu, m.plan, program, operands, m.first_scalar};
+  return make_elementwise(last);
+}
+
+}  // namespace
+
+Status make_matmul(Maker& m) {
+  const Call& call = m.call;
+  if (call.nin < 2 || call.nin > 3 || call.nout != 1) return kInvalid;
+  const Layout &a = call.in[0], &b = call.in[1], &y = call.out[0], *c = call.nin == 3 ? &call.in[2] : nullptr;
+  const int nd = y.ndim, row = nd - 2, column = nd - 1;
+  if (nd < 2 || a.ndim != nd || b.ndim != nd || (c && c->ndim != nd)) return kInvalid;
+  const int32_t compute = compute_dtype(a.dtype);
+  if (b.dtype != a.dtype || (c && c->dtype != a.dtype) || compute_dtype(y.dtype) != compute) return kUnsupported;
+  if (a.dtype == k_bool || (compute == k_f64 && !m.gpu.features().float64)) return kUnsupported;
+  const int64_t M = y.shape[row], N = y.shape[column], K = a.shape[column];
+  if (a.shape[row] != M || b.shape[row] != K || b.shape[column] != N) return kInvalid;
+  for (const Layout* layout : {&a, &b, &y})
+    if (reach_of(*layout) >= kMost || count_of(*layout) >= kMost) return kUnsupported;
+  if (count_of(y) == 0) return kOk;
+  Dispatch d;
+  const auto port = [&](const Source& source, const Layout& layout, bool written) {
+    d.port(source.operand, source.begin, reach_of(layout) * item_bytes(layout.dtype), written);
+  };
+  port(m.in(0), a, false);
+  port(m.in(1), b, false);
+  port(m.out(0), y, true);
+  if (c)
+    port(m.in(2), *c, false);
+  else
+    d.put(uint64_t{0});
+  int64_t batches = 1;
+  for (int i = 0; i < row; ++i) batches *= y.shape[i];
+  const Layout& last = c ? *c : y;
+  for (const int64_t value :
+       {M, N, K, batches, a.strides[row], a.strides[column], b.strides[row], b.strides[column], y.strides[row],
+        y.strides[column], last.strides[row], last.strides[column], static_cast<int64_t>(row)})
+    d.put(static_cast<uint32_t>(value));
+  for (int i = 0; i < row; ++i)
+    for (const int64_t value : {y.shape[i], a.strides[i], b.strides[i], y.strides[i], last.strides[i]})
+      d.put(static_cast<uint32_t>(value));
+  d.groups[0] = static_cast<uint32_t>((N + kTile - 1) / kTile);
+  d.groups[1] = static_cast<uint32_t>((M + kTile - 1) / kTile);
+  d.groups[2] = groups_for(m.gpu, batches, 1);
+  if (d.groups[0] > m.gpu.features().most_groups || d.groups[1] > m.gpu.features().most_groups) return kUnsupported;
+  const Status status = m.gpu.pipeline(
+      shader_of(compute), {static_cast<uint32_t>(a.dtype), static_cast<uint32_t>(y.dtype), c != nullptr}, &d.pipeline);
+  if (status == kOk) m.add() = std::move(d);
+  return status;
+}
+
+Status make_matmul_then(Maker& m) { return make_then(m, "matmul"); }
+Status make_conv2d_then(Maker& m) { return make_then(m, "conv2d"); }
+Status make_conv2d_grad_input_then(Maker& m) { return make_then(m, "conv2dGradInput"); }
+
+}  // namespace brasa::vk

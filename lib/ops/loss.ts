@@ -28,7 +28,7 @@ import {
 import { arange, ones } from './free.js';
 import { gather, indexSelect } from './index.js';
 import { logSoftmax, softmax } from './norm.js';
-import { mean, sum } from './reduce.js';
+import { amax, mean, sum } from './reduce.js';
 import { movedim, reshape, squeeze, unsqueeze } from './view.js';
 
 export type Reduction = 'mean' | 'sum' | 'none';
@@ -173,6 +173,19 @@ const crossEntropyKernel = opMany('crossEntropy', {
     return [rows, rows];
   },
   encode: encodeClass,
+  decompose: ([logits, target, weight], { ignoreIndex, labelSmoothing }) => {
+    const wide = cast(logits!, statisticsType(logits!.dtype));
+    const most = amax(wide, 1, { keepDim: true });
+    const lse = add(most, log(sum(exp(sub(wide, most)), 1, { keepDim: true })));
+    const ignored = eq(target!, ignoreIndex);
+    const at = where(ignored, 0, target!);
+    const below = sub(lse, wide);
+    const own = squeeze(gather(below, 1, unsqueeze(at, 1)), 1);
+    const hard = mul(weight ? mul(own, indexSelect(weight, 0, at)) : own, 1 - labelSmoothing);
+    const soft = mul(mean(weight ? mul(below, weight) : below, 1), labelSmoothing);
+    const loss = labelSmoothing > 0 ? add(hard, soft) : hard;
+    return [cast(where(ignored, 0, loss), wide.dtype), squeeze(lse, 1)];
+  },
   grad: (g, [logits, target, weight], y, params) => [
     () => crossEntropyGrad(g[0]!, logits!, target!, y[1]!, weight ?? null, params),
     null,

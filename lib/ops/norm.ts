@@ -5,7 +5,7 @@ import { checkOptions, DTypeError, ShapeError } from '../core/error.js';
 import { sameShape, type Shape, show, sizeOf } from '../core/layout.js';
 import type { Tensor } from '../core/tensor.js';
 import { noGrad } from '../core/scope.js';
-import { add, cast, div, exp, lerp_, log, mul, rsqrt, sub } from './elementwise.js';
+import { add, cast, div, exp, lerp_, log, mul, rsqrt, square, sub } from './elementwise.js';
 import { onesLike, ones, zeros } from './free.js';
 import { amax, mean, sum, variance } from './reduce.js';
 import { checkShape, reshape, wrapDim } from './view.js';
@@ -87,6 +87,13 @@ const layerNormKernel = opMany('layerNorm', {
     { shape: [sizeOf(rowShape(x!, k))], dtype: statisticsType(x!.dtype) },
   ],
   encode: ({ k, eps, hasWeight, hasBias }) => [k, eps, hasWeight ? 1 : 0, hasBias ? 1 : 0],
+  decompose: ([x, ...affine], { k, eps, hasWeight, hasBias }) => {
+    const dims = x!.shape.map((_, i) => i).slice(x!.ndim - k);
+    const { xhat, mu, rstd } = normalised(x!, dims, eps);
+    const scaled = hasWeight ? mul(xhat, affine[0]!) : xhat;
+    const y = hasBias ? add(scaled, affine[hasWeight ? 1 : 0]!) : scaled;
+    return [cast(y, x!.dtype), reshape(mu, [-1]), reshape(rstd, [-1])];
+  },
   grad: (g, inputs, y, { k, eps, hasWeight, hasBias }) => {
     const [x, weight] = inputs;
     let all: Tensor[] | null = null;
@@ -125,6 +132,16 @@ const layerNormGrad = opMany('layerNormGrad', {
     return [dx, dweight, dbias];
   },
 });
+
+/** (x - mean) / sqrt(variance + eps) with statistics over `dims`, in their type, which keep those dims at size 1. */
+function normalised(x: Tensor, dims: readonly number[], eps: number) {
+  const wide = cast(x, statisticsType(x.dtype));
+  const mu = mean(wide, dims, { keepDim: true });
+  const centred = sub(wide, mu);
+  const biased = mean(square(centred), dims, { keepDim: true });
+  const rstd = rsqrt(add(biased, eps));
+  return { xhat: mul(centred, rstd), mu, biased, rstd };
+}
 
 /** The gradients of (x - mean) / sqrt(variance + eps) * weight + bias, with statistics over `dims` and weights over the others. */
 function normGrad(
@@ -180,6 +197,12 @@ const batchNormKernel = opMany('batchNorm', {
     return [{ shape: x.shape, dtype: x.dtype }, channels, channels, channels];
   },
   encode: ({ eps }) => [eps],
+  decompose: ([x, weight, bias], { eps }) => {
+    const others = x.shape.map((_, i) => i).filter((i) => i !== 1);
+    const { xhat, mu, biased, rstd } = normalised(x, others, eps);
+    const y = add(mul(xhat, onChannels(weight, x)), onChannels(bias, x));
+    return [cast(y, x.dtype), reshape(mu, [-1]), reshape(biased, [-1]), reshape(rstd, [-1])];
+  },
   grad: (g, [x, weight], y, { eps }) => {
     let all: Tensor[] | null = null;
     const part = (i: number) => () => {

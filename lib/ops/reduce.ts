@@ -4,8 +4,25 @@ import { isFloat, sumType } from '../core/dtype.js';
 import { DTypeError, ShapeError, checkOptions } from '../core/error.js';
 import { type Shape, show } from '../core/layout.js';
 import { handOver, type Tensor } from '../core/tensor.js';
-import { add, cast, div, eq, exp, isinf, log, mul, ne, sqrt, sub, where, abs, pow, square } from './elementwise.js';
-
+import {
+  abs,
+  add,
+  cast,
+  div,
+  eq,
+  exp,
+  isinf,
+  log,
+  logicalOr,
+  mul,
+  ne,
+  pow,
+  sqrt,
+  square,
+  sub,
+  where,
+} from './elementwise.js';
+import { arange } from './free.js';
 import { gather } from './index.js';
 import { expand, reshape, wrapDim, wrapDims } from './view.js';
 
@@ -121,6 +138,17 @@ const argRule = (name: 'argmax' | 'argmin') =>
     args: (x: Tensor, dim: number) => ({ inputs: [x], params: { dim } }),
     infer: ([x], { dim }) => ({ shape: kept(x, [dim]), dtype: 'i32' }),
     encode: ({ dim }) => [dim],
+    // The least index of those that are NaN or the extreme; where there is a NaN, that is the extreme and equals none.
+    decompose: ([x], { dim }) => {
+      const n = x.shape[dim]!;
+      const extreme = (name === 'argmax' ? amaxKernel : aminKernel)(x, [dim]);
+      const found = isFloat(x.dtype) ? logicalOr(eq(x, extreme), ne(x, x)) : eq(x, extreme);
+      const places = reshape(
+        arange(n, undefined, { device: x.device }),
+        x.shape.map((_, d) => (d === dim ? n : 1)),
+      );
+      return aminKernel(where(found, places, n), [dim]);
+    },
     grad: null,
   });
 const argmaxKernel = argRule('argmax');

@@ -134,5 +134,17 @@ Status make_matmul(Maker& m);
 Status make_matmul_then(Maker& m);
 Status make_conv2d_then(Maker& m);
 Status make_conv2d_grad_input_then(Maker& m);
+Status make_conv2d(Maker& m);
+Status make_conv2d_grad_input(Maker& m);
+Status make_conv2d_grad_weight(Maker& m);
+Status make_max_pool(Maker& m);
+Status make_max_pool_grad(Maker& m);
+Status make_avg_pool(Maker& m);
+Status make_avg_pool_grad(Maker& m);
+Status make_adaptive_pool(Maker& m);
+Status make_adaptive_pool_grad(Maker& m);
+Status make_sort(Maker& m);
+Status make_topk(Maker& m);
+Status make_nonzero(Maker& m);
 
 }  // namespace brasa::vk

@@ -28,6 +28,18 @@ const Kernel kKernels[] = {
     {"matmulThen", make_matmul_then},
     {"conv2dThen", make_conv2d_then},
     {"conv2dGradInputThen", make_conv2d_grad_input_then},
+    {"conv2d", make_conv2d},
+    {"conv2dGradInput", make_conv2d_grad_input},
+    {"conv2dGradWeight", make_conv2d_grad_weight},
+    {"maxPool2d", make_max_pool},
+    {"maxPool2dGrad", make_max_pool_grad},
+    {"avgPool2d", make_avg_pool},
+    {"avgPool2dGrad", make_avg_pool_grad},
+    {"adaptiveAvgPool2d", make_adaptive_pool},
+    {"adaptiveAvgPool2dGrad", make_adaptive_pool_grad},
+    {"sort", make_sort},
+    {"topk", make_topk},
+    {"nonzero", make_nonzero},
 };
 
 constexpr int kMostOps = 512;

@@ -1,0 +1,176 @@
+// Convolution as it is defined, an invocation for each element of the result; NCHW or channels-last by strides.
+#include "shade.h"
+
+namespace brasa::vk {
+namespace {
+
+struct Geometry {
+  U32 stride[2], pad[2], dilation[2];
+  U32 outputs, channels;  // of a group: O / groups, C / groups
+};
+
+bool sane(const Call& call, int nin) {
+  if (call.nin < nin || call.nout != 1 || call.nparams != 7) return false;
+  for (int i = 0; i < nin; ++i)
+    if (call.in[i].ndim != 4) return false;
+  return call.out[0].ndim == 4;
+}
+bool of_floats(const Call& call) {
+  for (int i = 0; i < call.nin; ++i)
+    if (call.in[i].dtype != call.out[0].dtype) return false;
+  const int32_t compute = compute_dtype(call.out[0].dtype);
+  return compute == k_f32 || compute == k_f64;
+}
+
+// weight: (O, C/groups, KH, KW)
+Geometry geometry(Shade& s, const Call& call, const Layout& weight) {
+  Geometry g;
+  for (int i = 0; i < 2; ++i) {
+    g.stride[i] = s.u32(static_cast<int64_t>(call.params[i]));
+    g.pad[i] = s.u32(static_cast<int64_t>(call.params[2 + i]));
+    g.dilation[i] = s.u32(static_cast<int64_t>(call.params[4 + i]));
+  }
+  g.outputs = s.u32(weight.shape[0] / static_cast<int64_t>(call.params[6]));
+  g.channels = s.u32(weight.shape[1]);
+  return g;
+}
+
+Id both(Id a, Id b) { return recording->pure(spv::LogicalAnd, Type::kBool, {a, b}); }
+
+// sum += a * b where the condition holds.
+template <class T, class A, class B>
+void add_product(Shade& s, Var<T>& sum, Id condition, const A& a, const B& b) {
+  s.module().when(condition, [&] { sum.set(fma(Vec<T>::of(a()), Vec<T>::of(b()), sum.get())); });
+}
+
+template <class F>
+Status by_type(const Call& call, const F& f) {
+  return compute_dtype(call.out[0].dtype) == k_f64 ? f(double{}) : f(float{});
+}
+
+}  // namespace
+
+// y (N,O,OH,OW): in x (N,C,H,W), w, optionally bias (O)
+Status make_conv2d(Maker& m) {
+  const Call& call = m.call;
+  if (!sane(call, 2)) return kInvalid;
+  if (!of_floats(call)) return kUnsupported;
+  return by_type(call, [&](auto zero) {
+    using T = decltype(zero);
+    const Layout &xl = call.in[0], &wl = call.in[1], &yl = call.out[0];
+    Shade s(m);
+    Shade::Tensor x = s.in(0), w = s.in(1), y = s.out(0), bias = call.nin > 2 ? s.in(2) : y;
+    s.strides(x, xl);
+    s.strides(w, wl);
+    s.strides(y, yl);
+    const U32 step = s.u32(call.nin > 2 ? call.in[2].strides[0] : 0);
+    const Geometry g = geometry(s, call, wl);
+    const auto sizes = s.sizes(yl), in = s.sizes(xl), kernel = s.sizes(wl);
+    s.each(count_of(yl), [&](U32 index) {
+      const auto at = s.unravel(index, sizes);  // n, o, oh, ow
+      Var<T> sum(call.nin > 2 ? Vec<T>::of(s.load(bias, at[1] * step)) : Vec<T>(T(0)));
+      const U32 first = at[1] / g.outputs * g.channels;
+      s.loop(U32(0), g.channels, U32(1), [&](U32 c) {
+        s.loop(U32(0), kernel[2], U32(1), [&](U32 kh) {
+          const U32 h = at[2] * g.stride[0] + kh * g.dilation[0] - g.pad[0];  // wraps where it is outside
+          s.loop(U32(0), kernel[3], U32(1), [&](U32 kw) {
+            const U32 v = at[3] * g.stride[1] + kw * g.dilation[1] - g.pad[1];
+            add_product(
+                s, sum, both(h < in[2], v < in[3]),
+                [&] {
+                  return s.load(x, s.offset(x, {at[0], first + c, h, v}));
+                },
+                [&] {
+                  return s.load(w, s.offset(w, {at[1], c, kh, kw}));
+                });
+          });
+        });
+      });
+      s.store(y, s.offset(y, at), sum.get().id());
+    });
+    return s.finish();
+  });
+}
+
+// dx (N,C,H,W): in g (N,O,OH,OW), w
+Status make_conv2d_grad_input(Maker& m) {
+  const Call& call = m.call;
+  if (!sane(call, 2)) return kInvalid;
+  if (!of_floats(call)) return kUnsupported;
+  return by_type(call, [&](auto zero) {
+    using T = decltype(zero);
+    const Layout &gl = call.in[0], &wl = call.in[1], &yl = call.out[0];
+    Shade s(m);
+    Shade::Tensor grad = s.in(0), w = s.in(1), y = s.out(0);
+    s.strides(grad, gl);
+    s.strides(w, wl);
+    s.strides(y, yl);
+    const Geometry g = geometry(s, call, wl);
+    const auto sizes = s.sizes(yl), out = s.sizes(gl), kernel = s.sizes(wl);
+    s.each(count_of(yl), [&](U32 index) {
+      const auto at = s.unravel(index, sizes);  // n, c, h, w
+      Var<T> sum(Vec<T>(T(0)));
+      const U32 group = at[1] / g.channels, first = group * g.outputs, channel = at[1] - group * g.channels;
+      s.loop(U32(0), kernel[2], U32(1), [&](U32 kh) {
+        const U32 h = at[2] + g.pad[0] - kh * g.dilation[0], oh = h / g.stride[0];
+        s.loop(U32(0), kernel[3], U32(1), [&](U32 kw) {
+          const U32 v = at[3] + g.pad[1] - kw * g.dilation[1], ow = v / g.stride[1];
+          const Id row = both(oh < out[2], h % g.stride[0] < U32(1)),
+                   column = both(ow < out[3], v % g.stride[1] < U32(1));
+          s.module().when(both(row, column), [&] {
+            s.loop(U32(0), g.outputs, U32(1), [&](U32 o) {
+              const Vec<T> a = Vec<T>::of(s.load(grad, s.offset(grad, {at[0], first + o, oh, ow})));
+              const Vec<T> b = Vec<T>::of(s.load(w, s.offset(w, {first + o, channel, kh, kw})));
+              sum.set(fma(a, b, sum.get()));
+            });
+          });
+        });
+      });
+      s.store(y, s.offset(y, at), sum.get().id());
+    });
+    return s.finish();
+  });
+}
+
+// dw (O,C/groups,KH,KW): in g (N,O,OH,OW), x (N,C,H,W)
+Status make_conv2d_grad_weight(Maker& m) {
+  const Call& call = m.call;
+  if (!sane(call, 2)) return kInvalid;
+  if (!of_floats(call)) return kUnsupported;
+  return by_type(call, [&](auto zero) {
+    using T = decltype(zero);
+    const Layout &gl = call.in[0], &xl = call.in[1], &yl = call.out[0];
+    Shade s(m);
+    Shade::Tensor grad = s.in(0), x = s.in(1), y = s.out(0);
+    s.strides(grad, gl);
+    s.strides(x, xl);
+    s.strides(y, yl);
+    const Geometry g = geometry(s, call, yl);
+    const auto sizes = s.sizes(yl), out = s.sizes(gl), in = s.sizes(xl);
+    s.each(count_of(yl), [&](U32 index) {
+      const auto at = s.unravel(index, sizes);  // o, c, kh, kw
+      Var<T> sum(Vec<T>(T(0)));
+      const U32 channel = at[0] / g.outputs * g.channels + at[1];
+      s.loop(U32(0), out[0], U32(1), [&](U32 n) {
+        s.loop(U32(0), out[2], U32(1), [&](U32 oh) {
+          const U32 h = oh * g.stride[0] + at[2] * g.dilation[0] - g.pad[0];
+          s.loop(U32(0), out[3], U32(1), [&](U32 ow) {
+            const U32 v = ow * g.stride[1] + at[3] * g.dilation[1] - g.pad[1];
+            add_product(
+                s, sum, both(h < in[2], v < in[3]),
+                [&] {
+                  return s.load(grad, s.offset(grad, {n, at[0], oh, ow}));
+                },
+                [&] {
+                  return s.load(x, s.offset(x, {n, channel, h, v}));
+                });
+          });
+        });
+      });
+      s.store(y, s.offset(y, at), sum.get().id());
+    });
+    return s.finish();
+  });
+}
+
+}  // namespace brasa::vk

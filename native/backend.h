@@ -60,7 +60,17 @@ struct Run {
   int64_t* fault;  // 4 words that explain a Status
 };
 
-struct Plan;  // the backend's own
+struct Plan;   // the backend's own
+struct Graph;  // so too
+
+// A run of a plan in a program without control flow: for each operand, inputs first, the number of its buffer and the
+// offset in elements that is added to the buffer's own; and where its scalars begin in the program's.
+struct Step {
+  const Plan* plan;
+  const int32_t* buffers;
+  const int64_t* offsets;
+  int32_t scalar;
+};
 
 struct DeviceInfo {
   char name[128];
@@ -87,6 +97,11 @@ struct Backend {
   void (*drop)(void* self, Plan* plan);
   Status (*wait)(void* self, int64_t* fault);
   void (*explain)(void* self, char* text, int64_t size);  // what the device failed with last, in words
+  // A program as one piece of work, or null where steps are run one by one. Buffer 0 is the arena, given once; buffers
+  // of other numbers, their offsets and the scalars are given at each replay. Plans live as long as the graph.
+  Status (*capture)(void* self, const Step* steps, int32_t count, Buffer* arena, Graph** out);
+  Status (*replay)(void* self, Graph* graph, Buffer* const* buffers, const int64_t* base, const double* scalars);
+  void (*drop_graph)(void* self, Graph* graph);
 };
 
 // ---- backends in libraries of their own

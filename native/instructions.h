@@ -145,6 +145,20 @@ class Instructions {
     return kOk;
   }
 
+  // The list as steps for Backend::capture, whose operands lie in the two vectors; false where it has control flow or
+  // moves.
+  bool straight(std::vector<Step>* steps, std::vector<int32_t>* buffers, std::vector<int64_t>* offsets) const {
+    for (const Instruction& in : list)
+      if (in.code != Code::kRun || in.moves || in.nmoved) return false;
+    for (const Place& place : places_) {
+      buffers->push_back(place.buffer);
+      offsets->push_back(place.offset);
+    }
+    for (const Instruction& in : list)
+      steps->push_back({in.kernel, buffers->data() + in.place, offsets->data() + in.place, in.scalar});
+    return true;
+  }
+
   // On any thread. operands: room for most_operands. Ends early when `stop`, if not null, is set. When an instruction
   // failed, `failed` is which.
   Status run(const Backend& backend, Buffer* const* buffers, const int64_t* base, Operand* operands,

@@ -27,6 +27,7 @@ struct Program {
   std::vector<int64_t> out_bytes;
   Instructions code;
   Block* arena = nullptr;
+  Graph* graph = nullptr;           // where the backend takes the whole
   const double* scalars = nullptr;  // JavaScript's, which `held` keeps
   int64_t nscalars = 0;
   void* held = nullptr;
@@ -37,8 +38,13 @@ struct Program {
   // Ends early when `stop`, if not null, is set.
   Status run(Binding& b, const double* numbers, int64_t* fault, int32_t* failed, Times times,
              const std::atomic<bool>* stop) const {
-    return code.run(brasa::device(device)->backend, b.buffers.data(), b.base.data(), b.operands.data(), numbers, fault,
-                    failed, times, stop);
+    const Backend& backend = brasa::device(device)->backend;
+    // Asked for times, it goes step by step.
+    if (graph && !times.at) {
+      if (stop && stop->load(std::memory_order_relaxed)) return kOk;
+      return backend.replay(backend.self, graph, b.buffers.data(), b.base.data(), numbers);
+    }
+    return code.run(backend, b.buffers.data(), b.base.data(), b.operands.data(), numbers, fault, failed, times, stop);
   }
 };
 
@@ -66,6 +72,7 @@ class Programs {
       const Status given = slots_->alloc(on, arena, &program->arena);
       if (given != kOk) return -given;
     }
+    capture(*program);
     program->scalars = scalars;
     program->nscalars = nscalars;
     program->held = held;
@@ -82,6 +89,8 @@ class Programs {
   void* drop(int32_t id) {
     Program* program = find(id);
     if (!program) return nullptr;
+    const Backend& backend = device(program->device)->backend;
+    if (program->graph) backend.drop_graph(backend.self, program->graph);
     for (const Instruction& in : program->code.list)
       if (in.plan >= 0) plans_->drop(in.plan);
     if (program->arena) slots_->free(program->arena, program->device);
@@ -127,6 +136,19 @@ class Programs {
   }
 
  private:
+  // Where that fails, programs run step by step.
+  void capture(Program& p) {
+    const Backend& backend = device(p.device)->backend;
+    std::vector<Step> steps;
+    std::vector<int32_t> buffers;
+    std::vector<int64_t> offsets;
+    if (!backend.capture || !p.code.straight(&steps, &buffers, &offsets)) return;
+    Buffer* arena = p.arena ? p.arena->buffer : nullptr;
+    const Status status =
+        backend.capture(backend.self, steps.data(), static_cast<int32_t>(steps.size()), arena, &p.graph);
+    if (status != kOk) p.graph = nullptr;
+  }
+
   Status read(Program& p, const double* text, const double* end, int64_t nscalars) {
     double header[4];
     const double most[4] = {kLargest, kMaxBound, kMaxProgramOut, INT32_MAX};

@@ -56,6 +56,9 @@ class Gpu {
 
   const Features& features() const { return features_; }
   Memory* fault() const { return fault_; }
+  VkDevice device() const { return device_; }
+  uint32_t family() const { return family_; }
+  VkPipelineLayout layout() const { return layout_; }
   Heap heap;
   Stream stream;
   std::mutex mutex;  // held by whoever uses any of this

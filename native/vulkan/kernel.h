@@ -31,6 +31,12 @@ struct ScalarPort {
   Of of = Of::kItself;
 };
 
+// Writes it; scalars: from the port's own on.
+void put_scalar(uint8_t* to, const ScalarPort& port, const double* scalars);
+
+// Writes it; scalars: from the port's own on.
+void put_scalar(uint8_t* to, const ScalarPort& port, const double* scalars);
+
 struct Dispatch {
   VkPipeline pipeline = VK_NULL_HANDLE;
   uint32_t groups[3] = {1, 1, 1};

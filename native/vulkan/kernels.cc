@@ -1,4 +1,6 @@
 // The kernels by op, and what they all need of layouts.
+#include <math.h>
+
 #include "kernel.h"
 
 namespace brasa::vk {
@@ -57,7 +59,33 @@ const Make* table() {
   return by_id;
 }
 
+double value_of(Of of, const double* scalars) {
+  switch (of) {
+    case Of::kBar:
+      return ceil(scalars[0] * 0x1p24);
+    case Of::kScale:
+      return scalars[0] < 1 ? 1 / (1 - scalars[0]) : 0;
+    case Of::kRange:
+      return scalars[1] - scalars[0];
+    default:
+      return scalars[0];
+  }
+}
+
 }  // namespace
+
+void put_scalar(uint8_t* to, const ScalarPort& port, const double* scalars) {
+  const double value = value_of(port.of, scalars);
+  const auto put = [&](auto typed) { memcpy(to, &typed, sizeof typed); };
+  if (port.dtype == k_f64)
+    put(value);
+  else if (port.dtype == k_i64)
+    put(static_cast<int64_t>(value));
+  else if (port.dtype == k_i32)
+    put(static_cast<int32_t>(static_cast<int64_t>(value)));
+  else
+    put(static_cast<float>(value));
+}
 
 int32_t op_id(const char* name) {
 #define UNARY(id, op, types, result, expr) \

@@ -5,9 +5,9 @@
 namespace brasa::vk {
 namespace {
 
-constexpr VkDeviceSize kAlign = 256, kChunk = VkDeviceSize{64} << 20;
-// From here on an allocation is its own.
-constexpr VkDeviceSize kWhole = kChunk / 4;
+constexpr VkDeviceSize kAlign = 256;
+// Of a chunk by kind; what takes a quarter of that or more is a chunk of its own.
+constexpr VkDeviceSize kChunks[] = {VkDeviceSize{64} << 20, VkDeviceSize{4} << 20, VkDeviceSize{4} << 20};
 
 }  // namespace
 
@@ -21,7 +21,7 @@ void Heap::open(VkPhysicalDevice physical, VkDevice device) {
 }
 
 void Heap::close() {
-  for (auto* list : {&chunks_, &whole_}) {
+  for (auto* list : {&chunks_[0], &chunks_[1], &chunks_[2], &whole_}) {
     for (auto& chunk : *list) release(*chunk);
     list->clear();
   }
@@ -85,7 +85,9 @@ Status Heap::alloc(int64_t bytes, Kind kind, Memory** out) {
   const VkDeviceSize taken = (static_cast<VkDeviceSize>(bytes > 0 ? bytes : 1) + kAlign - 1) / kAlign * kAlign;
   Chunk* chunk = nullptr;
   VkDeviceSize offset = 0;
-  if (kind != Kind::kDevice || taken >= kWhole) {
+  const VkDeviceSize usual = kChunks[static_cast<int>(kind)];
+  auto& chunks = chunks_[static_cast<int>(kind)];
+  if (taken >= usual / 4) {
     std::unique_ptr<Chunk> fresh;
     const Status status = new_chunk(taken, kind, &fresh);
     if (status != kOk) return status;
@@ -94,7 +96,7 @@ Status Heap::alloc(int64_t bytes, Kind kind, Memory** out) {
   } else {
     // The smallest free range that it fits into.
     VkDeviceSize best = ~VkDeviceSize{0};
-    for (auto& one : chunks_) {
+    for (auto& one : chunks) {
       for (const auto& [at, size] : one->free_list) {
         if (size < taken || size >= best) continue;
         chunk = one.get();
@@ -104,11 +106,11 @@ Status Heap::alloc(int64_t bytes, Kind kind, Memory** out) {
     }
     if (!chunk) {
       std::unique_ptr<Chunk> fresh;
-      Status status = new_chunk(kChunk, kind, &fresh);
-      if (status != kOk) status = new_chunk(kWhole, kind, &fresh);
+      Status status = new_chunk(usual, kind, &fresh);
+      if (status != kOk) status = new_chunk(usual / 4, kind, &fresh);
       if (status != kOk) return status;
       chunk = fresh.get();
-      chunks_.push_back(std::move(fresh));
+      chunks.push_back(std::move(fresh));
     }
   }
   Memory* memory = new (std::nothrow) Memory();
@@ -119,6 +121,7 @@ Status Heap::alloc(int64_t bytes, Kind kind, Memory** out) {
   memory->data = memory;
   memory->bytes = bytes;
   memory->chunk = chunk;
+  memory->kind = kind;
   memory->offset = offset;
   memory->taken = taken;
   memory->address = chunk->address + offset;
@@ -129,6 +132,7 @@ Status Heap::alloc(int64_t bytes, Kind kind, Memory** out) {
 
 void Heap::free(Memory* memory) {
   Chunk& chunk = *memory->chunk;
+  auto& chunks = chunks_[static_cast<int>(memory->kind)];
   VkDeviceSize at = memory->offset, size = memory->taken;
   delete memory;
   auto after = chunk.free_list.lower_bound(at);
@@ -151,7 +155,7 @@ void Heap::free(Memory* memory) {
     }
   };
   drop(whole_);
-  if (chunks_.size() > 1) drop(chunks_);
+  if (chunks.size() > 1) drop(chunks);
 }
 
 }  // namespace brasa::vk

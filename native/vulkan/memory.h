@@ -20,17 +20,18 @@ struct Chunk {
   std::map<VkDeviceSize, VkDeviceSize> free_list;  // offset -> size, no two adjacent
 };
 
+enum class Kind { kDevice, kUpload, kStaging };  // for kernels; written by the host; written and read by it
+
 // A range of a chunk: what a Buffer of the backend is.
 struct Memory : Buffer {
   Chunk* chunk;
+  Kind kind;
   VkDeviceSize offset;  // in its buffer
   VkDeviceSize taken;   // bytes, of whole alignments
   VkDeviceAddress address;
   char* host;
   uint64_t last_use = 0;  // the submission that touches it last
 };
-
-enum class Kind { kDevice, kUpload, kStaging };  // for kernels; written by the host; written and read by it
 
 class Heap {
  public:
@@ -48,8 +49,8 @@ class Heap {
   VkDevice device_ = VK_NULL_HANDLE;
   VkPhysicalDeviceMemoryProperties properties_;
   VkDeviceSize largest_ = 0;
-  std::vector<std::unique_ptr<Chunk>> chunks_;  // of Kind::kDevice, shared
-  std::vector<std::unique_ptr<Chunk>> whole_;   // of one range
+  std::vector<std::unique_ptr<Chunk>> chunks_[3];  // by kind, shared
+  std::vector<std::unique_ptr<Chunk>> whole_;      // of one range
   int64_t allocated_ = 0;
 };
 

@@ -97,23 +97,45 @@ Status Stream::flush() {
   open_ = false;
   Status status = check(vkEndCommandBuffer(one.buffer), "vkEndCommandBuffer");
   if (status != kOk) return status;
+  status = send(one.buffer);
+  if (status != kOk) return status;
+  one.value = submitted_;
+  blocks_.submitted(submitted_);
+  staging_.submitted(submitted_);
+  at_ = (at_ + 1) % kBuffers;
+  collect();
+  return kOk;
+}
+
+Status Stream::send(VkCommandBuffer buffer) {
   const uint64_t value = submitted_ + 1;
   VkTimelineSemaphoreSubmitInfo timeline = {VK_STRUCTURE_TYPE_TIMELINE_SEMAPHORE_SUBMIT_INFO};
   timeline.signalSemaphoreValueCount = 1;
   timeline.pSignalSemaphoreValues = &value;
   VkSubmitInfo submit = {VK_STRUCTURE_TYPE_SUBMIT_INFO, &timeline};
   submit.commandBufferCount = 1;
-  submit.pCommandBuffers = &one.buffer;
+  submit.pCommandBuffers = &buffer;
   submit.signalSemaphoreCount = 1;
   submit.pSignalSemaphores = &timeline_;
-  status = check(vkQueueSubmit(queue_, 1, &submit, VK_NULL_HANDLE), "vkQueueSubmit");
-  if (status != kOk) return status;
-  submitted_ = one.value = value;
-  blocks_.submitted(value);
-  staging_.submitted(value);
-  at_ = (at_ + 1) % kBuffers;
-  collect();
-  return kOk;
+  const Status status = check(vkQueueSubmit(queue_, 1, &submit, VK_NULL_HANDLE), "vkQueueSubmit");
+  if (status == kOk) submitted_ = value;
+  return status;
+}
+
+Status Stream::submit(VkCommandBuffer buffer, uint64_t* value) {
+  if (lost_) return kDeviceLost;
+  Status status = flush();
+  if (status == kOk) status = send(buffer);
+  since_.clear();
+  *value = submitted_;
+  return status;
+}
+
+void Stream::full_barrier(VkCommandBuffer buffer) {
+  VkMemoryBarrier memory = {VK_STRUCTURE_TYPE_MEMORY_BARRIER};
+  memory.srcAccessMask = kWrites;
+  memory.dstAccessMask = kReads | kWrites;
+  vkCmdPipelineBarrier(buffer, kWork, kWork, 0, 1, &memory, 0, nullptr, 0, nullptr);
 }
 
 Status Stream::wait_for(uint64_t value) {
@@ -185,7 +207,7 @@ void Stream::order(const Access* accesses, int count) {
     }
   }
   if (clash) {
-    barrier(kWork, kReads | kWrites);
+    full_barrier(recorded_[at_].buffer);
     since_.clear();
   }
   for (int i = 0; i < count; ++i) {

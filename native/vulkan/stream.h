@@ -46,6 +46,11 @@ class Stream {
   Status read(Memory* from, int64_t offset, void* to, int64_t bytes);  // waits
   Status flush();                                                      // submits what is recorded
   Status wait();                                                       // until all that was recorded is done
+  // A command buffer of the caller's, which begins and ends with barriers against all else; the number of the
+  // submission.
+  Status submit(VkCommandBuffer buffer, uint64_t* value);
+  Status wait_for(uint64_t value);
+  static void full_barrier(VkCommandBuffer buffer);
   // When the last submission that touches it is done.
   void free(Memory* memory);
   const char* failure() const { return failure_; }
@@ -59,7 +64,7 @@ class Stream {
   };
   Status begin();
   Status check(VkResult result, const char* what);
-  Status wait_for(uint64_t value);
+  Status send(VkCommandBuffer buffer);
   Status take(Ring& ring, int64_t bytes, int64_t* offset);
   void order(const Access* accesses, int count);
   void barrier(VkPipelineStageFlags stages, VkAccessFlags access);

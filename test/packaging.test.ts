@@ -41,7 +41,7 @@ beforeAll(() => {
 
   const [pack] = JSON.parse(run(clone, 'npm', 'pack', '--ignore-scripts', '--json'));
   packed = pack.files.map((file: { path: string }) => file.path);
-  binary = packed.find((path) => path.startsWith(`prebuilds/${process.platform}-${process.arch}/`)) ?? '';
+  binary = packed.find((path) => /^prebuilds\/.*\.node$/.test(path)) ?? '';
   tarball = join(clone, pack.filename);
 
   mkdirSync(app);

@@ -1,9 +1,12 @@
 /** Vulkan against the CPU: every row of the samples table, with the validation layers listening. */
 process.env.BRASA_VULKAN_VALIDATION = '1'; // before the library is opened
-import { afterAll, describe, expect, test } from 'vitest';
+import { readFileSync } from 'node:fs';
+import { describe, expect, test } from 'vitest';
 import * as b from '../lib/index.js';
 import { type DType, noGrad, Tensor } from '../lib/index.js';
 import { whyMissing } from '../lib/core/device.js';
+import { programs } from './programs/index.js';
+import { losses } from './programs/program.js';
 import { makeInputs } from './samples/make.js';
 import { type Sample, samples } from './samples.js';
 
@@ -79,14 +82,121 @@ vulkan('samples on Vulkan give what they give on the CPU', () => {
     });
   });
 
-  afterAll(() => {
+  test('what runs', () => {
     console.log(`${covered} of ${rows} rows and types run on ${checked().name}`);
     for (const [op, types] of lacking)
       console.log(`neither kernel nor decomposition: ${op} (${[...types].join(', ')})`);
+    expect([...lacking.keys()]).toEqual([]);
+  });
+});
+
+vulkan('training on Vulkan', () => {
+  const golden: Record<string, { f32: number[] }> = JSON.parse(
+    readFileSync(new URL('golden/programs.json', import.meta.url), 'utf8'),
+  );
+  /** Losses of the first steps, eager or compiled, are PyTorch's. */
+  test.each(
+    Object.entries(programs).flatMap(([name, program]) => [
+      { name, how: 'eager', program },
+      { name, how: 'compiled', program },
+    ]),
+  )('$name, $how', ({ name, how, program }) => {
+    const training = program({ dtype: 'f32', device });
+    const { f32: expected } = golden[name]!;
+    const step = how === 'compiled' ? b.compile(training.step) : training.step;
+    losses(training, step, expected.length)
+      .slice(0, expected.length)
+      .forEach((loss, i) => {
+        const wanted = expected[i]!;
+        expect(Math.abs(loss - wanted) / Math.abs(wanted), `loss ${i}: ${loss}, PyTorch ${wanted}`).toBeLessThan(1e-5);
+      });
+  });
+
+  test('a compiled call works on what it is given each time', () => {
+    const step = b.compile((x: Tensor, k: Tensor) => b.add(b.mul(x, k), b.sum(x)));
+    const results = [1, 2, 3, 4, 5].map((k) => {
+      const x = b.full([300], k, { device });
+      return step(x, b.full([], 10 * k, { device }));
+    });
+    results.forEach((y, i) => {
+      expect(new Set(y.dataSync())).toEqual(new Set([(i + 1) * (10 * (i + 1)) + 300 * (i + 1)]));
+    });
+  });
+});
+
+vulkan('random numbers on Vulkan', () => {
+  test('integers are those of the CPU, bit for bit', () => {
+    const draw = (on: string) => {
+      b.manualSeed(20_000_000_007);
+      return [
+        b.randint(-5, 1000, [1001], { device: on }),
+        b.randint(-(2 ** 31), 2 ** 31, [77], { device: on }),
+        b.bernoulli(0.3, [513], { device: on }),
+        b.dropout(b.ones([999], { device: on }), 0.4),
+        b.rand([1023], { device: on }),
+      ].map((x) => Array.from(x.dataSync()));
+    };
+    expect(draw(device)).toEqual(draw('cpu'));
+  });
+
+  test('normal numbers differ in the last bits only', () => {
+    const draw = (on: string) => {
+      b.manualSeed(5);
+      return b.randn([4001], { device: on }).dataSync();
+    };
+    const [got, want] = [draw(device), draw('cpu')];
+    got.forEach((x, i) =>
+      expect(Math.abs(x - want[i]!)).toBeLessThanOrEqual(4 * 2 ** -23 * Math.max(1, Math.abs(want[i]!))),
+    );
   });
 });
 
 vulkan('the device', () => {
+  test('tensors of two devices are refused, and move by .to()', () => {
+    const x = b.tensor([1, 2, 3], { device });
+    const refused = () => b.add(x, b.tensor([1, 2, 3]));
+    expect(refused).toThrow(b.DeviceError);
+    expect(refused).toThrow(`move one with .to('${device}')`);
+    expect(x.to('cpu').device).toBe('cpu');
+    expect(b.add(x, b.tensor([1, 2, 3]).to(device)).dataSync()).toEqual(Float32Array.of(2, 4, 6));
+  });
+
+  test('an index out of range is an IndexError at the next read, and the device goes on', () => {
+    const x = b.zeros([3, 4], { device });
+    const y = b.indexSelect(x, 0, b.tensor(Int32Array.of(0, 7), { device }));
+    expect(() => y.dataSync()).toThrow(b.IndexError);
+    expect(() => b.indexSelect(x, 1, b.tensor(Int32Array.of(-5), { device })).dataSync()).toThrow(
+      'index -5 is out of range for a dim of size 4',
+    );
+    expect(b.add(x, 1).dataSync()).toEqual(new Float32Array(12).fill(1));
+  });
+
+  test('large tensors go there and back in pieces', () => {
+    const values = Float32Array.from({ length: 6_000_001 }, (_, i) => i % 1000);
+    const x = b.tensor(values, { device });
+    const doubled = b.mul(x, 2).dataSync();
+    expect(values.findIndex((v, i) => doubled[i] !== 2 * v)).toBe(-1);
+    expect(b.sum(x, null).item()).toBeCloseTo(
+      values.reduce((a, v) => a + v, 0),
+      -4,
+    );
+  });
+
+  test('what is freed is used again', () => {
+    const once = () => b.scope(() => void b.exp(b.randn([1000, 100], { device })).dataSync());
+    once();
+    const before = b.memoryStats(device);
+    for (let i = 0; i < 50; i++) once();
+    const after = b.memoryStats(device);
+    expect(after.liveBytes).toBe(before.liveBytes);
+    expect(after.deviceAllocations).toBe(before.deviceAllocations);
+  });
+
+  test('memory that is not there is an OutOfMemoryError, and the device goes on', () => {
+    expect(() => b.empty([2 ** 44], { device })).toThrow(b.OutOfMemoryError);
+    expect(b.ones([2], { device }).dataSync()).toEqual(Float32Array.of(1, 1));
+  });
+
   test('the validation layers have nothing to say', () => {
     expect(checked().messages).toBe(0);
   });

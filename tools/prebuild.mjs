@@ -1,6 +1,7 @@
-// prebuilds/<platform>-<arch>/brasa.<libc>.node, the library that the package ships, through prebuildify and binding.gyp.
+// prebuilds/<platform>-<arch>/brasa.<libc>.node, the library that the package ships, through prebuildify and binding.gyp; and beside it
+// the libraries of other backends that were built with it, as brasa_vulkan.<libc>.so.
 import { execFileSync, spawnSync } from 'node:child_process';
-import { existsSync, readdirSync, statSync } from 'node:fs';
+import { copyFileSync, existsSync, readdirSync, statSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
@@ -13,6 +14,12 @@ const { status } = spawnSync(process.execPath, args, { stdio: 'inherit', env: { 
 if (status !== 0) process.exit(status ?? 1);
 
 const folder = `prebuilds/${process.platform}-${process.arch}`;
+const [addon] = readdirSync(folder).filter((name) => /^brasa\..*node$/.test(name));
+for (const name of readdirSync('build/Release').filter((file) => /^brasa_\w+\.so$/.test(file))) {
+  const copy = `${folder}/${addon.replace(/^brasa/, name.slice(0, -3)).replace(/node$/, 'so')}`;
+  copyFileSync(`build/Release/${name}`, copy);
+  if (process.platform === 'linux') execFileSync('strip', ['--strip-unneeded', copy]);
+}
 for (const name of readdirSync(folder)) {
   let needs = '';
   if (process.platform === 'linux') {

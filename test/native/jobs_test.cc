@@ -111,7 +111,7 @@ struct Environment {
     int64_t fault[4];
     const double by = 2;
     const Run call = {&in, &out, &by, fault};
-    expect(toy.run(plans.find(plan)->plan, &call) == kOk, "an op");
+    expect(toy.run(nullptr, plans.find(plan)->plan, &call) == kOk, "an op");
   }
   int collect_all() {
     jobs.hear();

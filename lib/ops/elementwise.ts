@@ -116,7 +116,9 @@ export const atan = unary('atan', { grad: (g, x) => div(g, add(mul(x, x), 1)) })
 /** The angle of (y, x) in radians, y the first operand. (torch.atan2) */
 export const atan2 = binary('atan2', {
   grad: (g, y, x) => {
-    const scale = () => div(g, add(mul(x, x), mul(y, y)));
+    // A product of numbers is a number: as a tensor it would be on no device in particular.
+    const squared = (v: Operand) => (typeof v === 'number' ? v * v : mul(v, v));
+    const scale = () => div(g, add(squared(x), squared(y)));
     return [() => mul(scale(), x), () => neg(mul(scale(), y))];
   },
 });

@@ -90,7 +90,92 @@ Status take(Maker& m, bool many) {
   return s.finish();
 }
 
+// Where the window begins along each dim of whole, given as ops.def says, clamped so that it lies inside. begin: of the
+// starts among the inputs.
+struct Starts {
+  std::vector<Shade::Tensor> inputs;
+
+  static bool sane(const Call& call, const Layout& whole, const Layout& part, int first) {
+    if (whole.ndim != part.ndim || (call.nparams != 0 && call.nparams != whole.ndim)) return false;
+    int tensors = call.nparams == 0 && whole.ndim > 0 ? 1 : 0, scalars = 0;
+    for (int d = 0; d < whole.ndim; ++d) {
+      if (call.nparams) ++(call.params[d] == 1 ? scalars : tensors);
+      if (part.shape[d] > whole.shape[d]) return false;
+    }
+    if (call.nscalars != scalars || call.nin != first + tensors) return false;
+    for (int i = first; i < call.nin; ++i)
+      if (!is_index(call.in[i]) || count_of(call.in[i]) != (call.nparams ? 1 : whole.ndim)) return false;
+    return true;
+  }
+  Starts(Shade& s, const Call& call, int first) {
+    for (int i = first; i < call.nin; ++i) inputs.push_back(s.in(i));
+  }
+  std::vector<U32> read(Shade& s, const Call& call, const Layout& whole, const Layout& part, int first) const {
+    std::vector<U32> list;
+    int next = 0, scalar = 0;
+    for (int d = 0; d < whole.ndim; ++d) {
+      const U32 room = s.u32(whole.shape[d] - part.shape[d]);
+      const I64 most = I64::of(recording->pure(spv::UConvert, Type::kU64, {room.id()})), least(0);
+      I64 start;
+      if (call.nparams && call.params[d] == 1) {
+        start = s.scalar<int64_t>(scalar++);
+      } else {
+        const Shade::Tensor& x = inputs[call.nparams ? next++ : 0];
+        const U32 element = call.nparams ? U32(0) : s.u32(d * call.in[first].strides[0]);
+        start = I64::of(cast_value(compute_dtype(x.dtype), k_i64, s.load(x, element)));
+      }
+      list.push_back(U32::of(cast<int32_t>(max(least, min(start, most))).id()));
+    }
+    return list;
+  }
+};
+
 }  // namespace
+
+Status make_dynamic_slice(Maker& m) {
+  const Call& call = m.call;
+  if (call.nin < 1 || call.nout != 1) return kInvalid;
+  const Layout &x = call.in[0], &out = call.out[0];
+  if (out.dtype != x.dtype) return kUnsupported;
+  if (!Starts::sane(call, x, out, 1)) return kInvalid;
+  Shade s(m);
+  Shade::Tensor from = s.in(0), to = s.out(0);
+  const Starts starts(s, call, 1);
+  s.strides(from, x);
+  s.strides(to, out);
+  const auto sizes = s.sizes(out), start = starts.read(s, call, x, out, 1);
+  s.each(count_of(out), [&](U32 index) {
+    std::vector<U32> at = s.unravel(index, sizes);
+    const U32 place = s.offset(to, at);
+    for (size_t d = 0; d < at.size(); ++d) at[d] = at[d] + start[d];
+    s.store_raw(to, place, s.load_raw(from, s.offset(from, at)));
+  });
+  return s.finish();
+}
+
+// out = x but for the window.
+Status make_dynamic_update(Maker& m) {
+  const Call& call = m.call;
+  if (call.nin < 2 || call.nout != 1) return kInvalid;
+  const Layout &x = call.in[0], &update = call.in[1], &out = call.out[0];
+  if (out.dtype != x.dtype || update.dtype != x.dtype) return kUnsupported;
+  if (!Starts::sane(call, out, update, 2)) return kInvalid;
+  const Status status = copy(m, m.in(0), x, m.out(0), out);
+  if (status != kOk) return status;
+  Shade s(m);
+  Shade::Tensor from = s.in(1), to = s.out(0);
+  const Starts starts(s, call, 2);
+  s.strides(from, update);
+  s.strides(to, out);
+  const auto sizes = s.sizes(update), start = starts.read(s, call, out, update, 2);
+  s.each(count_of(update), [&](U32 index) {
+    std::vector<U32> at = s.unravel(index, sizes);
+    const U32 element = s.offset(from, at);
+    for (size_t d = 0; d < at.size(); ++d) at[d] = at[d] + start[d];
+    s.store_raw(to, s.offset(to, at), s.load_raw(from, element));
+  });
+  return s.finish();
+}
 
 Status make_gather(Maker& m) { return take(m, true); }
 Status make_index_select(Maker& m) { return take(m, false); }

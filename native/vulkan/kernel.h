@@ -134,6 +134,8 @@ Status make_scatter(Maker& m);
 Status make_scatter_add(Maker& m);
 Status make_index_add(Maker& m);
 Status make_cat(Maker& m);
+Status make_dynamic_slice(Maker& m);
+Status make_dynamic_update(Maker& m);
 Status make_cumsum(Maker& m);
 Status make_cumprod(Maker& m);
 Status make_matmul(Maker& m);

@@ -24,6 +24,8 @@ const Kernel kKernels[] = {
     {"scatterAdd", make_scatter_add},
     {"indexAdd", make_index_add},
     {"cat", make_cat},
+    {"dynamicSlice", make_dynamic_slice},
+    {"dynamicUpdateSlice", make_dynamic_update},
     {"cumsum", make_cumsum},
     {"cumprod", make_cumprod},
     {"matmul", make_matmul},

@@ -276,15 +276,45 @@ inline F64 far_sin(F64 x) { return sin_turned(x, 0); }
 inline F64 far_cos(F64 x) { return sin_turned(x, 1); }
 inline F64 far_tan(F64 x) { return tan_fast(x); }
 
-// exp(y log x): the error of the product grows with its size, to some 700 units in the last place.
+// a + b and a * b in two parts, the first the rounded result (Knuth, Dekker).
+struct Parts {
+  F64 high, low;
+};
+inline Parts two_sum(F64 a, F64 b) {
+  const F64 high = a + b, part = high - a;
+  return {high, (a - (high - part)) + (b - part)};
+}
+inline Parts two_product(F64 a, F64 b) {
+  const F64 split(134217729.), as = a * split, bs = b * split;
+  const F64 ah = as - (as - a), al = a - ah, bh = bs - (bs - b), bl = b - bh, high = a * b;
+  return {high, ((ah * bh - high) + ah * bl + al * bh) + al * bl};
+}
+
+// exp(y log |x|), the logarithm and the product in two parts: the error of one part would grow with the product, to
+// hundreds of units in the last place. The series of log((1 + s) / (1 - s)) has its first term in two parts.
 inline F64 pow_of(F64 x, F64 y) {
-  const F64 one(1.), zero(0.), inf(__builtin_inf()), a = abs(x);
-  const F64 r = exp(y * log(a));
+  const F64 one(1.), zero(0.), two(2.), inf(__builtin_inf()), a = abs(x);
+  const Split<double> p = split_log(a);
+  const Parts d = two_sum(two, p.f);
+  const F64 s = p.f / d.high;
+  const Parts back = two_product(s, d.high);
+  const F64 s_low = (((p.f - back.high) - back.low) - s * d.low) / d.high, z = s * s;
+  const F64 series = poly(z, 1. / 21, 1. / 19, 1. / 17, 1. / 15, 1. / 13, 1. / 11, 1. / 9, 1. / 7, 1. / 5, 1. / 3);
+  const F64 rest = two * (s_low + s * z * series);
+  const F64 ln2(6.93147180369123816490e-01), ln2_low(1.90821492927058770002e-10);
+  const Parts sum = two_sum(p.k * ln2, two * s);  // k ln2 is exact: the constant ends in zeros
+  const Parts log = two_sum(sum.high, sum.low + (rest + p.k * ln2_low));
+  const Parts product = two_product(log.high, y);
+  const F64 low = product.low + log.low * y, whole_power = exp(product.high);
+  const F64 finite = whole_power + whole_power * low;
+  // Where the parts overflow, the product alone decides.
+  F64 r = select((abs(low) < one) & (whole_power < inf), finite, whole_power);
+  r = select((a == zero) | (a == inf) | (abs(y) == inf) | (x != x) | (y != y), exp(y * brasa::vk::log(a)), r);
   const F64 half = y * F64(0.5);
   const I64 whole = floor(y) == y, odd = whole & (floor(half) != half) & (abs(y) < inf);
-  F64 z = select(odd, copysign(r, x), r);
-  z = select((x < zero) & (a < inf) & ~whole, F64(__builtin_nan("")), z);
-  return select((y == zero) | (x == one) | ((x == -one) & (abs(y) == inf)), one, z);
+  r = select(odd, copysign(r, x), r);
+  r = select((x < zero) & (a < inf) & ~whole, F64(__builtin_nan("")), r);
+  return select((y == zero) | (x == one) | ((x == -one) & (abs(y) == inf)), one, r);
 }
 
 }  // namespace

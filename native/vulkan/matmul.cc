@@ -1,5 +1,5 @@
 // Matrix products of any strides, and what may follow one: an elementwise program over y.
-#include "kernel.h"
+#include "product.h"
 
 namespace brasa::vk {
 namespace {
@@ -64,49 +64,59 @@ Status make_then(Maker& m, const char* op) {
 
 }  // namespace
 
-Status make_matmul(Maker& m) {
-  const Call& call = m.call;
-  if (call.nin < 2 || call.nin > 3 || call.nout != 1) return kInvalid;
-  const Layout &a = call.in[0], &b = call.in[1], &y = call.out[0], *c = call.nin == 3 ? &call.in[2] : nullptr;
-  const int nd = y.ndim, row = nd - 2, column = nd - 1;
-  if (nd < 2 || a.ndim != nd || b.ndim != nd || (c && c->ndim != nd)) return kInvalid;
-  const int32_t compute = compute_dtype(a.dtype);
-  if (b.dtype != a.dtype || (c && c->dtype != a.dtype) || compute_dtype(y.dtype) != compute) return kUnsupported;
-  if (a.dtype == k_bool || (compute == k_f64 && !m.gpu.features().float64)) return kUnsupported;
-  const int64_t M = y.shape[row], N = y.shape[column], K = a.shape[column];
-  if (a.shape[row] != M || b.shape[row] != K || b.shape[column] != N) return kInvalid;
-  for (const Layout* layout : {&a, &b, &y})
-    if (reach_of(*layout) >= kMost || count_of(*layout) >= kMost) return kUnsupported;
-  if (count_of(y) == 0) return kOk;
+Status add_product(Maker& m, const Product& p) {
+  const int32_t compute = compute_dtype(p.in);
+  if (p.in == k_bool || compute_dtype(p.out) != compute) return kUnsupported;
+  if (compute == k_f64 && !m.gpu.features().float64) return kUnsupported;
+  int64_t batches = 1;
+  for (const Product::Dim& dim : p.batch) batches *= dim.size;
+  if (p.m == 0 || p.n == 0 || batches == 0) return kOk;
+  for (const int64_t bytes : {p.a.bytes, p.b.bytes, p.y.bytes})
+    if (bytes >= kMost * item_bytes(p.in)) return kUnsupported;
   Dispatch d;
-  const auto port = [&](const Source& source, const Layout& layout, bool written) {
-    d.port(source.operand, source.begin, reach_of(layout) * item_bytes(layout.dtype), written);
-  };
-  port(m.in(0), a, false);
-  port(m.in(1), b, false);
-  port(m.out(0), y, true);
-  if (c)
-    port(m.in(2), *c, false);
+  d.port(p.a.source.operand, p.a.source.begin, p.a.bytes, false);
+  d.port(p.b.source.operand, p.b.source.begin, p.b.bytes, false);
+  d.port(p.y.source.operand, p.y.source.begin, p.y.bytes, true);
+  if (p.has_c)
+    d.port(p.c.source.operand, p.c.source.begin, p.c.bytes, false);
   else
     d.put(uint64_t{0});
-  int64_t batches = 1;
-  for (int i = 0; i < row; ++i) batches *= y.shape[i];
-  const Layout& last = c ? *c : y;
   for (const int64_t value :
-       {M, N, K, batches, a.strides[row], a.strides[column], b.strides[row], b.strides[column], y.strides[row],
-        y.strides[column], last.strides[row], last.strides[column], static_cast<int64_t>(row)})
+       {p.m, p.n, p.inner, p.outer, batches, p.a.row, p.a.column, p.a.outer, p.b.row, p.b.column, p.b.outer, p.y.row,
+        p.y.column, p.c.row, p.c.column, static_cast<int64_t>(p.batch.size())})
     d.put(static_cast<uint32_t>(value));
-  for (int i = 0; i < row; ++i)
-    for (const int64_t value : {y.shape[i], a.strides[i], b.strides[i], y.strides[i], last.strides[i]})
-      d.put(static_cast<uint32_t>(value));
-  d.groups[0] = static_cast<uint32_t>((N + kTile - 1) / kTile);
-  d.groups[1] = static_cast<uint32_t>((M + kTile - 1) / kTile);
+  for (const Product::Dim& dim : p.batch)
+    for (const int64_t value : {dim.size, dim.a, dim.b, dim.y, dim.c}) d.put(static_cast<uint32_t>(value));
+  d.groups[0] = static_cast<uint32_t>((p.n + kTile - 1) / kTile);
+  d.groups[1] = static_cast<uint32_t>((p.m + kTile - 1) / kTile);
   d.groups[2] = groups_for(m.gpu, batches, 1);
   if (d.groups[0] > m.gpu.features().most_groups || d.groups[1] > m.gpu.features().most_groups) return kUnsupported;
   const Status status = m.gpu.pipeline(
-      shader_of(compute), {static_cast<uint32_t>(a.dtype), static_cast<uint32_t>(y.dtype), c != nullptr}, &d.pipeline);
+      shader_of(compute), {static_cast<uint32_t>(p.in), static_cast<uint32_t>(p.out), p.has_c}, &d.pipeline);
   if (status == kOk) m.add() = std::move(d);
   return status;
+}
+
+Status make_matmul(Maker& m) {
+  const Call& call = m.call;
+  if (call.nin < 2 || call.nin > 3 || call.nout != 1) return kInvalid;
+  const Layout &a = call.in[0], &b = call.in[1], &y = call.out[0], &c = call.nin == 3 ? call.in[2] : y;
+  const int nd = y.ndim, row = nd - 2, column = nd - 1;
+  if (nd < 2 || a.ndim != nd || b.ndim != nd || c.ndim != nd) return kInvalid;
+  if (b.dtype != a.dtype || (call.nin == 3 && c.dtype != a.dtype)) return kUnsupported;
+  if (a.shape[row] != y.shape[row] || b.shape[row] != a.shape[column] || b.shape[column] != y.shape[column])
+    return kInvalid;
+  const auto matrix = [&](const Source& source, const Layout& layout) {
+    return Matrix{source, reach_of(layout) * item_bytes(layout.dtype), layout.strides[row], layout.strides[column]};
+  };
+  Product p = {a.dtype, y.dtype, y.shape[row], y.shape[column], a.shape[column]};
+  p.a = matrix(m.in(0), a);
+  p.b = matrix(m.in(1), b);
+  p.y = matrix(m.out(0), y);
+  p.has_c = call.nin == 3;
+  p.c = p.has_c ? matrix(m.in(2), c) : p.y;
+  for (int i = 0; i < row; ++i) p.batch.push_back({y.shape[i], a.strides[i], b.strides[i], y.strides[i], c.strides[i]});
+  return add_product(m, p);
 }
 
 Status make_matmul_then(Maker& m) { return make_then(m, "matmul"); }

@@ -130,6 +130,13 @@ class Shade {
     module_.store(storage_type(x.dtype), address(x, element), value);
   }
 
+  // 0 of a storage type; narrow ones have no constants.
+  Id zero_raw(int32_t dtype) {
+    const Type type = storage_type(dtype);
+    if (type != Type::kU8 && type != Type::kU16) return module_.constant(type, 0);
+    return module_.pure(spv::UConvert, type, {module_.constant(Type::kU32, 0)});
+  }
+
   // An index of any integer type, counted from the end when negative; a fault, and 0, when outside of [-size, size).
   U32 checked_index(Id fault, const Tensor& x, U32 element, U32 size) {
     const Id given = load(x, element);

@@ -181,6 +181,25 @@ vulkan('the device', () => {
     );
   });
 
+  test('long sums are whole: a driver may leave loops of many turns', () => {
+    const far = (f: (on: string) => Tensor) => {
+      b.manualSeed(1);
+      const got = f(device).dataSync();
+      b.manualSeed(1);
+      const want = f('cpu').dataSync() as Float32Array;
+      const scale = want.reduce((most, v) => Math.max(most, Math.abs(v)), 0);
+      return want.reduce((most, v, i) => Math.max(most, Math.abs(v - Number(got[i])) / scale), 0);
+    };
+    const weights = (on: string) => {
+      const x = b.randn([64, 1, 28, 28]).to(on);
+      const w = b.randn([4, 1, 3, 3]).to(on).requiresGrad_();
+      return b.gradients(b.sum(b.square(b.conv2d(x, w, null, { padding: 1 }))), [w])[0]!;
+    };
+    expect(far(weights)).toBeLessThan(1e-4);
+    expect(far((on) => b.matmul(b.rand([2, 100_000]).to(on), b.rand([100_000, 3]).to(on)))).toBeLessThan(1e-4);
+    expect(far((on) => b.sum(b.rand([3, 200_000]).to(on), 1))).toBeLessThan(1e-5);
+  });
+
   test('what is freed is used again', () => {
     const once = () => b.scope(() => void b.exp(b.randn([1000, 100], { device })).dataSync());
     once();

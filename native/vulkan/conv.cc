@@ -69,6 +69,9 @@ struct Pieces {
     columns = y.shape[2] * y.shape[3];
     const int64_t bytes = rows * columns * item_bytes(x.dtype);
     images = bytes > 0 ? kColumns / bytes : 1;
+    // The products with them go on over all of a piece.
+    const int64_t steps = (columns + kStep - 1) / kStep, most = m.gpu.features().most_turns;
+    if (steps > 0 && images > most / steps) images = most / steps;
     images = images < 1 ? 1 : images < x.shape[0] ? images : x.shape[0];
     source = m.scratch(images * bytes);
   }
@@ -182,6 +185,7 @@ Status make_conv2d(Maker& m) {
     const U32 step = s.u32(call.nin > 2 ? call.in[2].strides[0] : 0);
     const Geometry g = geometry(s, call, wl);
     const auto sizes = s.sizes(yl), in = s.sizes(xl), kernel = s.sizes(wl);
+    s.turns(2 * wl.shape[1] * wl.shape[2] * wl.shape[3]);
     s.each(count_of(yl), [&](U32 index) {
       const auto at = s.unravel(index, sizes);  // n, o, oh, ow
       Var<T> sum(call.nin > 2 ? Vec<T>::of(s.load(bias, at[1] * step)) : Vec<T>(T(0)));
@@ -223,6 +227,7 @@ Status make_conv2d_grad_input(Maker& m) {
     s.strides(y, yl);
     const Geometry g = geometry(s, call, wl);
     const auto sizes = s.sizes(yl), out = s.sizes(gl), kernel = s.sizes(wl);
+    s.turns(2 * wl.shape[0] * wl.shape[2] * wl.shape[3]);
     s.each(count_of(yl), [&](U32 index) {
       const auto at = s.unravel(index, sizes);  // n, c, h, w
       Var<T> sum(Vec<T>(T(0)));
@@ -264,6 +269,7 @@ Status make_conv2d_grad_weight(Maker& m) {
     s.strides(y, yl);
     const Geometry g = geometry(s, call, yl);
     const auto sizes = s.sizes(yl), out = s.sizes(gl), in = s.sizes(xl);
+    s.turns(2 * gl.shape[0] * gl.shape[2] * gl.shape[3]);
     s.each(count_of(yl), [&](U32 index) {
       const auto at = s.unravel(index, sizes);  // o, c, kh, kw
       Var<T> sum(Vec<T>(T(0)));

@@ -32,6 +32,7 @@ Gpu::Gpu(VkPhysicalDevice physical) : physical_(physical) {
   const VkPhysicalDeviceLimits& limits = properties_.limits;
   while (features_.group > limits.maxComputeWorkGroupInvocations || features_.group > limits.maxComputeWorkGroupSize[0])
     features_.group /= 2;
+  if (properties_.deviceType == VK_PHYSICAL_DEVICE_TYPE_CPU) features_.most_turns = 60000;
   features_.most_groups = limits.maxComputeWorkGroupCount[0];
   features_.shared_bytes = limits.maxComputeSharedMemorySize;
 

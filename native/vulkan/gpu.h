@@ -16,6 +16,8 @@ struct Features {
   uint32_t group = 256;  // invocations in a work group of one dimension
   uint32_t most_groups = 65535;
   uint32_t shared_bytes = 16384;
+  // Turns of all the loops of an invocation: llvmpipe leaves them, silently, after 65535.
+  int64_t most_turns = INT64_MAX;
 };
 
 // Where kernels leave the first fault of the data: an index and the size that it must stay below.

@@ -46,6 +46,7 @@ Status put(Maker& m, bool many, bool add) {
   lines.shape[dim] = 1;
   const auto sizes = s.sizes(lines);
   const U32 n = s.u32(length), room = s.u32(out.shape[dim]);
+  s.turns(length);
   s.each(length == 0 ? 0 : count_of(lines), [&](U32 line) {
     std::vector<U32> along = s.unravel(line, sizes);
     s.loop(U32(0), n, U32(1), [&](U32 k) {

@@ -73,6 +73,7 @@ Status add_product(Maker& m, const Product& p) {
   if (p.m == 0 || p.n == 0 || batches == 0) return kOk;
   for (const int64_t bytes : {p.a.bytes, p.b.bytes, p.y.bytes})
     if (bytes >= kMost * item_bytes(p.in)) return kUnsupported;
+  if (p.outer * ((p.inner + kStep - 1) / kStep) > m.gpu.features().most_turns) return kUnsupported;
   Dispatch d;
   d.port(p.a.source.operand, p.a.source.begin, p.a.bytes, false);
   d.port(p.b.source.operand, p.b.source.begin, p.b.bytes, false);

@@ -106,6 +106,7 @@ Status average_pool(Maker& m, bool adaptive) {
       axes(s, call, xl, yl, axis);
     const Vec<T> divisor = s.number(static_cast<T>(average.divisor));
     const auto sizes = s.sizes(yl);
+    s.turns(xl.shape[2] * xl.shape[3]);
     s.each(count_of(yl), [&](U32 index) {
       const auto at = s.unravel(index, sizes);
       const Span rows = span_of(axis[0], adaptive, whole(at[2])), columns = span_of(axis[1], adaptive, whole(at[3]));
@@ -145,6 +146,7 @@ Status average_pool_grad(Maker& m, bool adaptive) {
       axes(s, call, xl, gl, axis);
     const Vec<T> divisor = s.number(static_cast<T>(average.divisor));
     const auto sizes = s.sizes(xl);
+    s.turns(gl.shape[2] * gl.shape[3]);
     s.each(count_of(xl), [&](U32 index) {
       const auto at = s.unravel(index, sizes);
       const Span rows = windows_of(axis[0], adaptive, whole(at[2])),
@@ -186,6 +188,7 @@ Status make_max_pool(Maker& m) {
     Axis axis[2];
     axes(s, call, xl, yl, axis);
     const auto sizes = s.sizes(yl);
+    s.turns(xl.shape[2] * xl.shape[3]);
     s.each(count_of(yl), [&](U32 index) {
       const auto at = s.unravel(index, sizes);
       Var<T> best(Vec<T>(T(-__builtin_inf())));
@@ -234,6 +237,7 @@ Status make_max_pool_grad(Maker& m) {
     // From its first to its last tap.
     for (Axis& a : axis) a.kernel = (a.kernel - I32(1)) * a.dilation + I32(1);
     const auto sizes = s.sizes(xl);
+    s.turns(gl.shape[2] * gl.shape[3]);
     s.each(count_of(xl), [&](U32 index) {
       const auto at = s.unravel(index, sizes);
       const I32 own = whole(at[2]) * axis[1].size + whole(at[3]);

@@ -6,6 +6,7 @@ namespace brasa::vk {
 namespace {
 
 constexpr int64_t kInvocations = 1 << 16;  // enough to keep a device busy
+constexpr int64_t kLongest = 32768;        // that it may fold at all
 constexpr int64_t kSerial = 64;            // elements that one invocation may as well fold alone
 
 // Dims of a nest, merged where one walk goes over both: sizes, and strides of the input and of the output.
@@ -67,10 +68,12 @@ Vec<T> folded(Fold fold, Vec<T> a, Vec<T> b) {
 }
 
 int64_t chunks_of(int64_t outputs, int64_t n) {
-  if (n <= kSerial || outputs >= kInvocations / 4) return 1;
+  const int64_t least = (n + kLongest - 1) / kLongest;
+  if (n <= kSerial || outputs >= kInvocations / 4) return least < 1 ? 1 : least;
   const int64_t most = kInvocations / outputs, fit = n / (kSerial / 4);
   const int64_t chunks = most < fit ? most : fit;
-  return chunks < 1 ? 1 : chunks < 1024 ? chunks : 1024;
+  const int64_t some = chunks < 1 ? 1 : chunks < 1024 ? chunks : 1024;
+  return some < least ? least : some;
 }
 
 struct Stage {

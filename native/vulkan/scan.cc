@@ -22,6 +22,7 @@ Status scan(Maker& m, int first, const F& step) {
   lines.shape[dim] = 1;
   const auto sizes = s.sizes(lines);
   const U32 n = s.u32(in.shape[dim]);
+  s.turns(in.shape[dim]);
   visit_compute(floats ? compute : static_cast<int32_t>(k_i64), [&](auto zero) {
     using T = decltype(zero);
     s.each(in.shape[dim] == 0 ? 0 : count_of(lines), [&](U32 line) {

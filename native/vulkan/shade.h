@@ -97,6 +97,8 @@ class Shade {
     f(U32::of(module_.begin_loop(module_.invocation(), n.id(), module_.invocations())));
     module_.end_loop();
   }
+  // So many turns of the loops of an invocation are to come.
+  void turns(int64_t n) { fits_ &= n <= m_.gpu.features().most_turns; }
   // f(i) for i = first, first + step, ... below count.
   template <class F>
   void loop(U32 first, U32 count, U32 step, const F& f) {

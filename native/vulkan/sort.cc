@@ -20,6 +20,7 @@ Status order(Maker& m, bool descending) {
   s.strides(i, places);
   const auto sizes = s.sizes(in);
   const U32 k = s.u32(out.shape[dim]);
+  s.turns(in.shape[dim]);
   visit_compute(compute, [&](auto zero) {
     using T = decltype(zero);
     using V = Vec<T>;
@@ -104,6 +105,7 @@ Status make_nonzero(Maker& m) {
   s.strides(y, out);
   const auto sizes = s.sizes(in);
   const U32 count = s.u32(count_of(in)), rows = s.u32(out.shape[0]);
+  s.turns(pieces + kPiece);
   s.each(pieces, [&](U32 piece) {
     Var<int32_t> row(I32(0));
     s.loop(U32(0), piece, U32(1), [&](U32 i) { row.set(row.get() + I32::of(s.load(found, i))); });

@@ -70,7 +70,7 @@ struct Pieces {
     const int64_t bytes = rows * columns * item_bytes(x.dtype);
     images = bytes > 0 ? kColumns / bytes : 1;
     // The products with them go on over all of a piece.
-    const int64_t steps = (columns + kStep - 1) / kStep, most = m.gpu.features().most_turns;
+    const int64_t steps = (columns + kStep - 1) / kStep, most = m.gpu.features().most_turns / kTurns;
     if (steps > 0 && images > most / steps) images = most / steps;
     images = images < 1 ? 1 : images < x.shape[0] ? images : x.shape[0];
     source = m.scratch(images * bytes);

@@ -73,7 +73,26 @@ Status add_product(Maker& m, const Product& p) {
   if (p.m == 0 || p.n == 0 || batches == 0) return kOk;
   for (const int64_t bytes : {p.a.bytes, p.b.bytes, p.y.bytes})
     if (bytes >= kMost * item_bytes(p.in)) return kUnsupported;
-  if (p.outer * ((p.inner + kStep - 1) / kStep) > m.gpu.features().most_turns) return kUnsupported;
+  const int64_t most = m.gpu.features().most_turns / kTurns, steps = (p.inner + kStep - 1) / kStep;
+  if (p.outer * steps > most) {
+    // The first steps, then the rest on top of their result.
+    if (p.outer > 1) return kUnsupported;
+    Product head = p, tail = p;
+    head.inner = most * kStep;
+    tail.inner -= head.inner;
+    const auto skip = [&](Matrix& x, int64_t stride) {
+      const int64_t bytes = head.inner * stride * item_bytes(p.in);
+      x.source.begin += bytes;
+      x.bytes -= bytes;
+    };
+    skip(tail.a, p.a.column);
+    skip(tail.b, p.b.row);
+    tail.has_c = true;
+    tail.c = p.y;
+    for (Product::Dim& dim : tail.batch) dim.c = dim.y;
+    const Status status = add_product(m, head);
+    return status == kOk ? add_product(m, tail) : status;
+  }
   Dispatch d;
   d.port(p.a.source.operand, p.a.source.begin, p.a.bytes, false);
   d.port(p.b.source.operand, p.b.source.begin, p.b.bytes, false);

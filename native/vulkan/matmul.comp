@@ -46,19 +46,18 @@ void main() {
       [[unroll]] for (uint j = 0; j < OWN; ++j) sum[i][j] = T(0);
     for (uint part = 0; part < args.outer; ++part, ao += args.ao, bo += args.bo)
     for (uint start = 0; start < inner; start += STEP) {
-      // Unrolled: a driver that counts turns counts steps alone.
-      [[unroll]] for (uint turn = 0; turn < TILE * STEP; turn += ACROSS * ACROSS) {
-        const uint e = id + turn, p = a_along ? e % STEP : e / TILE, i = a_along ? e / STEP : e % TILE;
+      for (uint e = id; e < TILE * STEP; e += ACROSS * ACROSS) {
+        const uint p = a_along ? e % STEP : e / TILE, i = a_along ? e / STEP : e % TILE;
         const bool inside = row + i < m && start + p < inner;
         panel_a[p][i] = inside ? load(IN, args.a, ao + (row + i) * am + (start + p) * ak) : T(0);
       }
-      [[unroll]] for (uint turn = 0; turn < TILE * STEP; turn += ACROSS * ACROSS) {
-        const uint e = id + turn, p = b_along ? e / TILE : e % STEP, j = b_along ? e % TILE : e / STEP;
+      for (uint e = id; e < TILE * STEP; e += ACROSS * ACROSS) {
+        const uint p = b_along ? e / TILE : e % STEP, j = b_along ? e % TILE : e / STEP;
         const bool inside = column + j < n && start + p < inner;
         panel_b[p][j] = inside ? load(IN, args.b, bo + (start + p) * bk + (column + j) * bn) : T(0);
       }
       barrier();
-      [[unroll]] for (uint p = 0; p < STEP; ++p) {
+      for (uint p = 0; p < STEP; ++p) {
         T x[OWN], y[OWN];
         [[unroll]] for (uint i = 0; i < OWN; ++i) x[i] = panel_a[p][id / ACROSS + ACROSS * i];
         [[unroll]] for (uint j = 0; j < OWN; ++j) y[j] = panel_b[p][id % ACROSS + ACROSS * j];

@@ -4,7 +4,8 @@
 
 namespace brasa::vk {
 
-constexpr int64_t kStep = 16;  // of K at a time
+constexpr int64_t kStep = 16;   // of K at a time
+constexpr int64_t kTurns = 49;  // of loops, in a step
 
 // A matrix operand: where it lies, how many bytes it reaches, and its strides in elements.
 struct Matrix {

@@ -41,6 +41,9 @@ function offKink(v: Value, by: number): [string, Tensor] {
   return v.error < roundoff('bf16') ? [`${v.name} + ${by}`, x] : [`(${v.name} + ${by}).detach()`, x.detach()];
 }
 
+/** Rounded so far that which of two values is greater may be a matter of luck. */
+const coarse = (v: Value): boolean => float(v) && !exact(v) && v.error >= roundoff('bf16');
+
 /** An op of one value. */
 const unary =
   (ok: (v: Value) => boolean, fn: (v: Value, picks: readonly number[]) => Omit<Made, 'from'> | null): Operation =>
@@ -155,9 +158,10 @@ const arithmetic: Operation = (run, [at, other, which]) => {
   const number = NUMBERS.filter((n) => float(v) || Number.isInteger(n))[other! % 4]!;
   const byNumber = which! % 4 === 3 || !w;
   const [name, x] = chooses ? offKink(v, 0.0297) : [v.name, v.x];
+  const lucky = chooses && !byNumber && (coarse(v) || coarse(w));
   run.add({
-    x: apply(x, byNumber ? number : w.x),
-    text: `${fn}(${name}, ${byNumber ? number : w.name})`,
+    x: lucky ? apply(x.detach(), w.x.detach()) : apply(x, byNumber ? number : w.x),
+    text: `${fn}(${name}, ${byNumber ? number : w.name})${lucky ? ', both detached' : ''}`,
     from: byNumber ? [v] : [v, w],
     bound: boundOf(v.bound, byNumber ? Math.abs(number) : w.bound) + (chooses ? 1 : 0),
     exact: chooses,
@@ -314,7 +318,9 @@ function write(place: Tensor, v: Value, n: number): string {
   const [name, y] = v.bound <= 2 ? [v.name, v.x] : [`${v.name}.tanh()`, v.x.tanh()];
   const writes: readonly [string, () => Tensor][] = [
     [`copy_(${name})`, () => place.copy_(y)],
-    [`maximum_(${name})`, () => place.maximum_(y)],
+    place.dtype === 'bf16' || coarse(v)
+      ? [`copy_(${name})`, () => place.copy_(y)]
+      : [`maximum_(${name})`, () => place.maximum_(y)],
     ['neg_()', () => place.neg_()],
     ['fill_(1)', () => place.fill_(1)],
     [`lerp_(${name}, 0.25)`, () => place.lerp_(y, 0.25)],

@@ -87,9 +87,9 @@ void check_conv(Checker& check, const Conv& p, int32_t dtype) {
 }  // namespace
 
 void check_products(Checker& check) {
-  const int64_t sizes[][4] = {{1, 1, 1, 1},     {1, 3, 5, 7},     {2, 17, 33, 65},  {1, 70, 130, 50},
-                              {1, 1, 300, 64},  {1, 130, 200, 9}, {3, 9, 8, 40},    {1, 64, 1, 500},
-                              {1, 37, 75, 600}, {1, 16, 300, 71}, {1, 150, 64, 513}};
+  const int64_t sizes[][4] = {{1, 1, 1, 1},      {1, 3, 5, 7},   {2, 17, 33, 65}, {1, 70, 130, 50}, {1, 1, 300, 64},
+                              {1, 130, 200, 9},  {3, 9, 8, 40},  {1, 64, 1, 500}, {1, 37, 75, 600}, {1, 16, 300, 71},
+                              {1, 150, 64, 513}, {1, 5, 90, 40}, {1, 11, 40, 300}};
   for (int32_t dtype : kAll) {
     if (dtype == k_bool) continue;
     for (const auto& [batch, m, n, k] : sizes) {

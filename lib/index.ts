@@ -34,6 +34,7 @@ export { sweep as collectGarbage } from './core/memory.js';
 export { enableGrad, isGradEnabled, noGrad, scope } from './core/scope.js';
 export { pin as keep, Tensor } from './core/tensor.js';
 export * from './ops/at.js';
+export * from './ops/attention.js';
 export * from './ops/conv.js';
 export * from './ops/dynamic.js';
 export * from './ops/elementwise.js';

@@ -1,4 +1,5 @@
 /** The table that drives tests and benchmarks: a row for each op. */
+import { attention } from './samples/attention.js';
 import { elementwise } from './samples/elementwise.js';
 import { indices } from './samples/indices.js';
 import { layers } from './samples/layers.js';
@@ -7,4 +8,11 @@ import type { Sample } from './samples/sample.js';
 import { views } from './samples/views.js';
 
 export type { Inputs, Make, Nd, Sample } from './samples/sample.js';
-export const samples: readonly Sample[] = [...elementwise, ...reductions, ...views, ...indices, ...layers];
+export const samples: readonly Sample[] = [
+  ...elementwise,
+  ...reductions,
+  ...views,
+  ...indices,
+  ...layers,
+  ...attention,
+];

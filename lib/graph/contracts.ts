@@ -19,6 +19,7 @@ export const least: Readonly<Record<string, readonly [number, number, number]>> 
   ...{ batchNorm: [3, 4, 1], batchNormGrad: [5, 3, 0], gather: [2, 1, 1], scatter: [3, 1, 1], scatterAdd: [3, 1, 1] },
   ...{ indexSelect: [2, 1, 1], indexAdd: [3, 1, 1], cat: [1, 1, 1], nonzero: [1, 1, 0], sort: [1, 2, 2] },
   ...{ topk: [1, 2, 4], dynamicSlice: [1, 1, 0], dynamicUpdateSlice: [2, 1, 0] },
+  ...{ attention: [3, 2, 4], attentionGrad: [6, 3, 4] },
   ...{ arange: [0, 1, 0], random: [0, 1, 1], dropout: [1, 1, 0] },
 };
 
@@ -74,6 +75,25 @@ function multiplies(a: Layout, b: Layout, y: Layout): boolean {
   if ([a, b].some(({ shape }) => batch.some((n, d) => n !== shape[d]))) return false;
   return a.shape.at(-2) === y.shape.at(-2) && b.shape.at(-1) === y.shape.at(-1) && a.shape.at(-1) === b.shape.at(-2);
 }
+
+const isShape = ({ shape }: Layout, wanted: readonly number[]): boolean =>
+  shape.length === wanted.length && shape.every((n, d) => n === wanted[d]);
+
+/** q (B,H,T,D), k (B,G,S,D), v (B,G,S,E), then mask (B,H,T,S) and lengths (B) as the params say. */
+function attends(inputs: readonly Layout[], params: readonly number[]): boolean {
+  const [q, k, v, ...rest] = inputs as [Layout, Layout, Layout, ...Layout[]];
+  if ([q, k, v].some(({ ndim }) => ndim !== 4)) return false;
+  const [batch, heads, queries, depth] = q.shape as [number, number, number, number];
+  const [theirs, groups, keys] = k.shape as [number, number, number, number];
+  if (theirs !== batch || groups === 0 || heads % groups !== 0 || k.shape[3] !== depth) return false;
+  if (!isShape(v, [...k.shape.slice(0, 3), v.shape[3]!])) return false;
+  if (rest.length !== (params[2] ? 1 : 0) + (params[3] ? 1 : 0)) return false;
+  if (params[2] && !isShape(rest[0]!, [batch, heads, queries, keys])) return false;
+  return !params[3] || (isRow(rest.at(-1)!, batch) && rest.at(-1)!.dtype === 'i32');
+}
+/** x is (B,H,T) of q, and (B,H,T,E) of v where that is given. */
+const sameRows = (x: Layout, q: Layout, v?: Layout): boolean =>
+  isShape(x, v ? [...q.shape.slice(0, 3), v.shape[3]!] : q.shape.slice(0, 3));
 
 /** Where the tile program begins in a call's params, and how many tensors it reads; null: the kernel runs none. */
 export function tileAt(
@@ -179,6 +199,16 @@ export function keepsTo(
       const rows = inputs.slice(2, 4).every(({ size }) => size === sizeOf(b.shape.slice(0, lead)));
       return rows && outputs.slice(1).every(({ size }) => size === sizeOf(b.shape.slice(lead)));
     }
+    case 'attention':
+      return attends(inputs, params) && sameRows(outputs[0]!, a, inputs[2]!) && sameRows(outputs[1]!, a);
+    case 'attentionGrad':
+      return (
+        attends(inputs.slice(3), params) &&
+        sameRows(a, inputs[3]!, inputs[5]!) &&
+        sameRows(b, inputs[3]!, inputs[5]!) &&
+        sameRows(inputs[2]!, inputs[3]!) &&
+        outputs.slice(0, 3).every((x, i) => isShape(x, inputs[3 + i]!.shape))
+      );
     case 'batchNorm':
     case 'batchNormGrad':
       return a.ndim >= 2 && outputs.slice(1).every((x) => isRow(x, a.shape[1]!));

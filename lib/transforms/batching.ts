@@ -232,6 +232,15 @@ const indexAdd: Rule = (call) => {
   return [apply(lookup('scatterAdd'), [x, alongSlices(index, src, dim), src], { dim })];
 };
 
+// ---- attention: examples are more sequences
+
+const attention: Rule = (call) => {
+  const { size } = call;
+  if (size === 0) return null;
+  const flat = fullAll(call).map((x) => reshape(x, [x.shape[0]! * x.shape[1]!, ...x.shape.slice(2)]));
+  return run(call, flat).map((y) => reshape(y, [size, y.shape[0]! / size, ...y.shape.slice(1)]));
+};
+
 // ---- random numbers: an example draws from the counters behind those of the one before it, 4 numbers a counter
 
 const padded = (n: number): number => Math.ceil(n / 4) * 4;
@@ -268,6 +277,7 @@ const rules: Record<string, Rule> = {
   conv2dGradInput,
   conv2dGradWeight,
   layerNorm,
+  ...each(attention, 'attention', 'attentionGrad'),
   crossEntropy: crossEntropy(2),
   crossEntropyGrad: crossEntropy(4),
   indexSelect,

@@ -4,7 +4,8 @@
 //   direct  small matrices, or few rows of A: the micro-kernel reads both operands where they lie
 //   packed  all else: panels packed once, by all threads, then tiles of y
 // and the plain reference, which takes any layout. Partitions depend on shapes only. matmulThen runs a tile program
-// over each block of y that one of them has finished.
+// over each block of y that one of them has finished. Attention, which is products too, is registered here.
+#include "attention_grad.inl"
 #include "gemm_packed.inl"
 
 namespace brasa::cpu::BRASA_ISA {
@@ -254,6 +255,8 @@ void register_gemm() {
   register_kernel("matmulThen", make_matmul_then, "blocks");
   register_kernel(
       "matmulThen", [](CpuPlan& plan) { return make_whole(plan, "matmul"); }, "whole");
+  register_kernel("attention", make_attention, "blocks");
+  register_kernel("attentionGrad", make_attention_grad, "blocks");
 }
 
 }  // namespace brasa::cpu::BRASA_ISA

@@ -2,6 +2,7 @@
 import '../methods.js';
 
 export * from './activation.js';
+export { MultiheadAttention, type MultiheadAttentionOptions } from './attention.js';
 export { BatchNorm1d, BatchNorm2d, type BatchNormOptions } from './batchNorm.js';
 export { Conv2d, type Conv2dOptions } from './conv.js';
 export { Dropout } from './dropout.js';

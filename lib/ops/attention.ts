@@ -86,12 +86,18 @@ function plainly(inputs: Inputs, params: Params, dropped = (p: Tensor): Tensor =
   return [cast(matmul(dropped(p), cast(forHeads(v, q.shape[1]!), wide)), dtype), reshape(lse, rows)];
 }
 
+/** A dense tensor whose heads lie inside its rows where x's do, so that joining them again is a view. */
+function inOrderOf(x: Tensor, width: number) {
+  const [batch, heads, rows] = x.shape as [number, number, number];
+  const { dtype } = x;
+  const shape = [batch, heads, rows, width];
+  if (x.strides[1]! >= x.strides[2]!) return { shape, dtype };
+  return { shape, dtype, strides: [rows * heads * width, width, heads * width, 1] };
+}
+
 const attentionKernel = opMany('attention', {
   args: (inputs: Inputs, params: Params) => ({ inputs, params }),
-  infer: ([q, , v]) => [
-    { shape: [...q!.shape.slice(0, 3), v!.shape[3]!], dtype: q!.dtype },
-    { shape: q!.shape.slice(0, 3), dtype: statisticsType(q!.dtype) },
-  ],
+  infer: ([q, , v]) => [inOrderOf(q!, v!.shape[3]!), { shape: q!.shape.slice(0, 3), dtype: statisticsType(q!.dtype) }],
   encode,
   decompose: plainly,
   grad: (g, inputs, [y, lse], params) => {
@@ -106,7 +112,7 @@ const attentionKernel = opMany('attention', {
 // Without a gradient rule of its own: a second derivative goes through the decomposition, which takes y and lse from q, k and v again.
 const attentionGrad = opMany('attentionGrad', {
   args: (inputs: Inputs, params: Params) => ({ inputs, params }),
-  infer: ([, , , q, k, v]) => [q!, k!, v!].map(({ shape, dtype }) => ({ shape, dtype })),
+  infer: ([, , , q, k, v]) => [q!, k!, v!].map((x) => inOrderOf(x, x.shape[3]!)),
   encode,
   decompose: ([g, , , ...inputs], params) => {
     const [q, k, v] = inputs as [Tensor, Tensor, Tensor];

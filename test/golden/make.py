@@ -106,7 +106,10 @@ LAYERS = [
     ("Softmax", [1], {}, [3, 7], True),
     ("Softmax", [0], {}, [3, 7], True),
     ("LogSoftmax", [-1], {}, [3, 7], True),
+    ("MultiheadAttention", [12, 3], {}, [2, 5, 12], True),
+    ("MultiheadAttention", [8, 2], {"bias": False}, [2, 3, 8], False),
 ]
+HERE_ONLY = {"MultiheadAttention": {"batch_first": True}}
 
 
 def randomise(module):
@@ -124,7 +127,7 @@ def randomise(module):
 def layers():
     tensors, cases = {}, []
     for kind, args, options, shape, training in LAYERS:
-        module = getattr(nn, kind)(*args, **options).double().train(training)
+        module = getattr(nn, kind)(*args, **options, **HERE_ONLY.get(kind, {})).double().train(training)
         randomise(module)
         key = str(len(cases))
         embedding = kind == "Embedding"
@@ -133,7 +136,7 @@ def layers():
         tensors[f"{key}/x"] = x
         for name, value in module.state_dict().items():
             tensors[f"{key}/before/{camel(name)}"] = value.clone()
-        y = module(x)
+        y = module(x, x, x)[0] if kind == "MultiheadAttention" else module(x)
         r = torch.randn_like(y)
         (y * r).sum().backward()
         tensors[f"{key}/r"], tensors[f"{key}/y"] = r, y

@@ -7,9 +7,9 @@
 namespace brasa::cpu::BRASA_ISA {
 namespace {
 
-constexpr int64_t kKeys = 256;       // of a block; a multiple of NR
-constexpr int64_t kLd = kKeys + 16;  // its rows lie in different sets of the cache
-constexpr int64_t kFewQueries = 8;   // so few rows read keys where they lie
+constexpr int64_t kKeys = 256 / NR<float> * NR<float>;  // of a block: whole panels
+constexpr int64_t kLd = kKeys + 16;                     // its rows lie in different sets of the cache
+constexpr int64_t kFewQueries = 8;                      // so few rows read keys where they lie
 
 struct Attention {
   int64_t batch, heads, group, queries, keys, depth, width;  // group: heads that share keys; depth of k, width of v

@@ -9,7 +9,6 @@
 namespace brasa::vk {
 namespace {
 
-constexpr int32_t kCopy = 1, kCast = 121;  // ops.def
 constexpr int kMostPorts = 80;
 // Elements of one dispatch, and from the first to the last of each operand: indices have 32 bits.
 constexpr int64_t kMost = int64_t{1} << 31;
@@ -143,32 +142,21 @@ std::vector<uint32_t> record(const Gpu& gpu, const Call& call, const Job& job) {
   }
   const double* code = call.params + call.nin + call.nscalars;
   const int32_t instructions = static_cast<int32_t>(*code++);
-  for (int32_t k = 0; k < instructions; ++k, code += 5) {
-    const auto op = static_cast<int32_t>(code[0]), to = static_cast<int32_t>(code[1]);
-    const auto operand = [&](int j) { return code[j] < 0 ? 0 : reg[static_cast<int32_t>(code[j])]; };
-    const int32_t from = type[static_cast<int32_t>(code[2])];
-    const Id made =
-        op == kCast || (op == kCopy && from != to)
-            ? cast_value(from, to, operand(2))
-            : visit_compute(to, [&](auto t) { return record_op<decltype(t)>(op, operand(2), operand(3), operand(4)); });
-    if (!made) return {};
-    reg.push_back(made);
-    type.push_back(to);
-  }
+  if (!record_instructions(code, instructions, reg, type)) return {};
+  code += 5 * instructions;
   for (int i = 0; i < call.nout; ++i) {
     const auto from = static_cast<int32_t>(code[i]);
     const int32_t dtype = job.sides[call.nin + i].dtype;
-    const Id value =
-        dtype == k_bool ? truth_of(type[from], reg[from]) : cast_value(type[from], compute_dtype(dtype), reg[from]);
-    store_element(dtype, place(call.nin + i), value);
+    store_element(dtype, place(call.nin + i), stored_value(dtype, type[from], reg[from]));
   }
   module.end_loop();
   recording = nullptr;
   return module.finish();
 }
 
-// Whether the program's registers are there and of the types that its instructions want.
-bool sane(const Call& call) {
+}  // namespace
+
+bool sane_program(const Call& call) {
   const int32_t given = call.nin + call.nscalars;
   if (call.nout < 1 || call.nin + call.nout > kMostPorts || call.nparams <= given) return false;
   std::vector<int32_t> type;
@@ -195,6 +183,8 @@ bool sane(const Call& call) {
   }
   return true;
 }
+
+namespace {
 
 // A dispatch for the job, or for each half of it where indices would not reach; begin: elements, of each operand.
 void dispatch(Maker& m, const Job& job, VkPipeline pipeline, std::vector<int64_t> begin) {
@@ -241,7 +231,7 @@ void dispatch(Maker& m, const Job& job, VkPipeline pipeline, std::vector<int64_t
 
 Status make_elementwise(Maker& m) {
   const Call& call = m.call;
-  if (!sane(call)) return kInvalid;
+  if (!sane_program(call)) return kInvalid;
   for (int i = 0; i < call.nin + call.nout; ++i) {
     const Layout& layout = i < call.nin ? call.in[i] : call.out[i - call.nin];
     if (layout.ndim != call.out[0].ndim) return kInvalid;

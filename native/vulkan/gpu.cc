@@ -4,12 +4,24 @@
 #include <string.h>
 
 namespace brasa::vk {
+namespace {
+
+// Whether a shader counts on full subgroups of the device's size: its capabilities say so, which come first.
+bool exchanges(const uint32_t* words, size_t count) {
+  for (size_t i = 5; i + 1 < count && (words[i] & 0xffff) == spv::Capability; i += words[i] >> 16)
+    if (words[i + 1] == spv::SubgroupShuffle) return true;
+  return false;
+}
+
+}  // namespace
 
 Gpu::Gpu(VkPhysicalDevice physical) : physical_(physical) {
   VkPhysicalDeviceVulkan12Features features12 = {VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES};
   VkPhysicalDeviceVulkan11Features features11 = {VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_1_FEATURES, &features12};
   VkPhysicalDeviceFeatures2 has = {VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2, &features11};
-  VkPhysicalDeviceFloatControlsProperties controls = {VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FLOAT_CONTROLS_PROPERTIES};
+  VkPhysicalDeviceSubgroupProperties subgroups = {VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_PROPERTIES};
+  VkPhysicalDeviceFloatControlsProperties controls = {VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FLOAT_CONTROLS_PROPERTIES,
+                                                      &subgroups};
   VkPhysicalDeviceProperties2 properties = {VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PROPERTIES_2, &controls};
   vkGetPhysicalDeviceProperties(physical, &properties_);
   if (properties_.apiVersion < VK_API_VERSION_1_2) {
@@ -33,6 +45,9 @@ Gpu::Gpu(VkPhysicalDevice physical) : physical_(physical) {
   while (features_.group > limits.maxComputeWorkGroupInvocations || features_.group > limits.maxComputeWorkGroupSize[0])
     features_.group /= 2;
   if (properties_.deviceType == VK_PHYSICAL_DEVICE_TYPE_CPU) features_.most_turns = 60000;
+  features_.most_invocations = limits.maxComputeWorkGroupInvocations < limits.maxComputeWorkGroupSize[0]
+                                   ? limits.maxComputeWorkGroupInvocations
+                                   : limits.maxComputeWorkGroupSize[0];
   features_.most_groups = limits.maxComputeWorkGroupCount[0];
   features_.shared_bytes = limits.maxComputeSharedMemorySize;
 
@@ -54,8 +69,34 @@ Gpu::Gpu(VkPhysicalDevice physical) : physical_(physical) {
   vkEnumerateDeviceExtensionProperties(physical, nullptr, &count, nullptr);
   std::vector<VkExtensionProperties> extensions(count);
   vkEnumerateDeviceExtensionProperties(physical, nullptr, &count, extensions.data());
-  for (const VkExtensionProperties& one : extensions)
-    budget_ |= strcmp(one.extensionName, VK_EXT_MEMORY_BUDGET_EXTENSION_NAME) == 0;
+  const auto extension = [&](const char* name) {
+    for (const VkExtensionProperties& one : extensions)
+      if (strcmp(one.extensionName, name) == 0) return true;
+    return false;
+  };
+  budget_ = extension(VK_EXT_MEMORY_BUDGET_EXTENSION_NAME);
+  constexpr VkSubgroupFeatureFlags exchange = VK_SUBGROUP_FEATURE_BASIC_BIT | VK_SUBGROUP_FEATURE_SHUFFLE_BIT;
+  if (extension(VK_EXT_SUBGROUP_SIZE_CONTROL_EXTENSION_NAME) &&
+      (subgroups.supportedOperations & exchange) == exchange &&
+      (subgroups.supportedStages & VK_SHADER_STAGE_COMPUTE_BIT))
+    look_at_subgroups(subgroups.subgroupSize);
+  features_.subgroup_i64 = features12.shaderSubgroupExtendedTypes;
+}
+
+// Full subgroups of that size, in work groups of as many invocations as there may be.
+void Gpu::look_at_subgroups(uint32_t size) {
+  VkPhysicalDeviceSubgroupSizeControlFeatures can = {VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_FEATURES};
+  VkPhysicalDeviceFeatures2 features = {VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2, &can};
+  vkGetPhysicalDeviceFeatures2(physical_, &features);
+  VkPhysicalDeviceSubgroupSizeControlProperties sizes = {
+      VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_PROPERTIES};
+  VkPhysicalDeviceProperties2 properties = {VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PROPERTIES_2, &sizes};
+  vkGetPhysicalDeviceProperties2(physical_, &properties);
+  if (can.subgroupSizeControl && can.computeFullSubgroups && size >= sizes.minSubgroupSize &&
+      size <= sizes.maxSubgroupSize && size <= features_.group && (size & (size - 1)) == 0 &&
+      (sizes.requiredSubgroupSizeStages & VK_SHADER_STAGE_COMPUTE_BIT) &&
+      size * sizes.maxComputeWorkgroupSubgroups >= features_.most_invocations)
+    features_.subgroup = size;
 }
 
 Status Gpu::fail(const char* what, VkResult result) {
@@ -69,6 +110,11 @@ Status Gpu::open() {
   features12.bufferDeviceAddress = features12.timelineSemaphore = features12.storageBuffer8BitAccess = VK_TRUE;
   VkPhysicalDeviceVulkan11Features features11 = {VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_1_FEATURES, &features12};
   features11.storageBuffer16BitAccess = VK_TRUE;
+  features12.shaderSubgroupExtendedTypes = features_.subgroup_i64;
+  VkPhysicalDeviceSubgroupSizeControlFeatures subgroups = {
+      VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_FEATURES};
+  subgroups.subgroupSizeControl = subgroups.computeFullSubgroups = VK_TRUE;
+  if (features_.subgroup) features12.pNext = &subgroups;
   VkPhysicalDeviceFeatures2 wanted = {VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2, &features11};
   wanted.features.shaderInt64 = VK_TRUE;
   wanted.features.shaderFloat64 = features_.float64;
@@ -77,12 +123,14 @@ Status Gpu::open() {
   queue.queueFamilyIndex = family_;
   queue.queueCount = 1;
   queue.pQueuePriorities = &priority;
-  const char* const extensions[] = {VK_EXT_MEMORY_BUDGET_EXTENSION_NAME};
+  std::vector<const char*> extensions;
+  if (budget_) extensions.push_back(VK_EXT_MEMORY_BUDGET_EXTENSION_NAME);
+  if (features_.subgroup) extensions.push_back(VK_EXT_SUBGROUP_SIZE_CONTROL_EXTENSION_NAME);
   VkDeviceCreateInfo info = {VK_STRUCTURE_TYPE_DEVICE_CREATE_INFO, &wanted};
   info.queueCreateInfoCount = 1;
   info.pQueueCreateInfos = &queue;
-  info.enabledExtensionCount = budget_;
-  info.ppEnabledExtensionNames = extensions;
+  info.enabledExtensionCount = static_cast<uint32_t>(extensions.size());
+  info.ppEnabledExtensionNames = extensions.data();
   VkResult result = vkCreateDevice(physical_, &info, nullptr, &device_);
   if (result != VK_SUCCESS) return opened_ = fail("vkCreateDevice", result);
 
@@ -142,6 +190,12 @@ Status Gpu::make_pipeline(const std::string& key, const uint32_t* words, size_t 
   info.stage.pName = "main";
   info.stage.pSpecializationInfo = &special;
   info.layout = layout_;
+  VkPipelineShaderStageRequiredSubgroupSizeCreateInfo subgroups = {
+      VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_REQUIRED_SUBGROUP_SIZE_CREATE_INFO, nullptr, features_.subgroup};
+  if (exchanges(words, bytes / 4)) {
+    info.stage.flags = VK_PIPELINE_SHADER_STAGE_CREATE_REQUIRE_FULL_SUBGROUPS_BIT;
+    info.stage.pNext = &subgroups;
+  }
   VkPipeline made = VK_NULL_HANDLE;
   result = vkCreateComputePipelines(device_, cache_, 1, &info, nullptr, &made);
   vkDestroyShaderModule(device_, module, nullptr);

@@ -15,7 +15,11 @@ struct Features {
   FloatControls controls = {};
   uint32_t group = 256;  // invocations in a work group of one dimension
   uint32_t most_groups = 65535;
+  uint32_t most_invocations = 256;  // of a work group
   uint32_t shared_bytes = 16384;
+  // Invocations of a subgroup, when those of a work group can be had full and exchange values; 0: they cannot.
+  uint32_t subgroup = 0;
+  bool subgroup_i64 = false;  // values of 64-bit integers too
   // Turns of all the loops of an invocation: llvmpipe leaves them, silently, after 65535.
   int64_t most_turns = INT64_MAX;
 };
@@ -68,6 +72,7 @@ class Gpu {
  private:
   Status make_pipeline(const std::string& key, const uint32_t* words, size_t bytes,
                        const std::vector<uint32_t>& constants, VkPipeline* out);
+  void look_at_subgroups(uint32_t size);
   Status fail(const char* what, VkResult result);
 
   VkPhysicalDevice physical_;

@@ -34,9 +34,6 @@ struct ScalarPort {
 // Writes it; scalars: from the port's own on.
 void put_scalar(uint8_t* to, const ScalarPort& port, const double* scalars);
 
-// Writes it; scalars: from the port's own on.
-void put_scalar(uint8_t* to, const ScalarPort& port, const double* scalars);
-
 struct Dispatch {
   VkPipeline pipeline = VK_NULL_HANDLE;
   uint32_t groups[3] = {1, 1, 1};
@@ -102,6 +99,8 @@ struct Kernel {
 };
 
 int32_t op_id(const char* name);
+// Whether an elementwise program's registers are there and of the types that its instructions want.
+bool sane_program(const Call& call);
 Status make_call(Maker& m);  // by the kernel of call.op
 
 // ---- layouts
@@ -125,6 +124,10 @@ Status make_mean(Maker& m);
 Status make_prod(Maker& m);
 Status make_amax(Maker& m);
 Status make_amin(Maker& m);
+Status make_argmax(Maker& m);
+Status make_argmin(Maker& m);
+Status make_variance(Maker& m);
+Status make_sum_squares(Maker& m);
 Status make_arange(Maker& m);
 Status make_random(Maker& m);
 Status make_dropout(Maker& m);

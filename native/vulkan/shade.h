@@ -33,11 +33,17 @@ class U32 {  // an index; wraps
   BRASA_OPERATOR(/, UDiv)
   BRASA_OPERATOR(%, UMod)
 #undef BRASA_OPERATOR
+  friend U32 operator^(U32 a, U32 b) { return of(recording->pure(spv::BitwiseXor, Type::kU32, {a.id_, b.id_})); }
   friend Id operator<(U32 a, U32 b) { return recording->pure(spv::ULessThan, Type::kBool, {a.id_, b.id_}); }
 
  private:
   Id id_ = 0;
 };
+
+inline U32 choose(Id condition, U32 a, U32 b) {
+  return U32::of(recording->pure(spv::Select, Type::kU32, {condition, a.id(), b.id()}));
+}
+inline U32 smaller(U32 a, U32 b) { return choose(a < b, a, b); }
 
 class Shade {
  public:
@@ -49,6 +55,12 @@ class Shade {
   };
 
   explicit Shade(Maker& m) : m_(m), module_(m.gpu.features().group, m.gpu.features().controls) { recording = &module_; }
+  // One whose work groups, of so many invocations, each work on something together.
+  Shade(Maker& m, uint32_t group) : m_(m), module_(group, m.gpu.features().controls) {
+    recording = &module_;
+    subgroup_ = group % (m.gpu.features().subgroup + !m.gpu.features().subgroup) ? 0 : m.gpu.features().subgroup;
+    module_.open_group(subgroup_);
+  }
   ~Shade() { recording = nullptr; }
 
   Module& module() { return module_; }
@@ -97,13 +109,29 @@ class Shade {
     f(U32::of(module_.begin_loop(module_.invocation(), n.id(), module_.invocations())));
     module_.end_loop();
   }
+  // So many work groups; more than those may run, the last ones have nothing to do.
+  void groups(int64_t count) {
+    const int64_t most = m_.gpu.features().most_groups, across = count < most ? count : most;
+    empty_ = count == 0;
+    if (empty_) return;
+    const int64_t down = (count + across - 1) / across;
+    fits_ &= count < kMostElements && down <= 65535;
+    dispatch_.groups[0] = static_cast<uint32_t>(across);
+    dispatch_.groups[1] = static_cast<uint32_t>(down);
+  }
+  U32 group() { return U32::of(module_.group()); }
+  U32 local() { return U32::of(module_.local()); }
+  // How many invocations exchange values of a compute type without shared memory.
+  uint32_t subgroup(int32_t dtype) const { return dtype == k_i64 && !m_.gpu.features().subgroup_i64 ? 0 : subgroup_; }
   // So many turns of the loops of an invocation are to come.
   void turns(int64_t n) { fits_ &= n <= m_.gpu.features().most_turns; }
-  // f(i) for i = first, first + step, ... below count.
+  // f(i) for i = first, first + step, ... below count; answers where it ends.
   template <class F>
-  void loop(U32 first, U32 count, U32 step, const F& f) {
-    f(U32::of(module_.begin_loop(first.id(), count.id(), step.id())));
+  U32 loop(U32 first, U32 count, U32 step, const F& f) {
+    const U32 i = U32::of(module_.begin_loop(first.id(), count.id(), step.id()));
+    f(i);
     module_.end_loop();
+    return i;
   }
 
   // The place of a row-major index along each dim.
@@ -195,6 +223,7 @@ class Shade {
   Dispatch dispatch_;
   std::vector<const Layout*> layouts_;
   bool fits_ = true, empty_ = false;
+  uint32_t subgroup_ = 0;
 };
 
 // A variable of a compute type, set anew wherever it is declared.

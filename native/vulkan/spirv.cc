@@ -7,7 +7,9 @@ namespace {
 
 constexpr uint32_t kBlock = 2, kBuiltIn = 11, kOffset = 35, kNoContraction = 42;
 constexpr uint32_t kAligned = 2, kPhysicalBuffer64 = 5348, kGlsl450 = 1;
-constexpr uint32_t kNumWorkgroups = 24, kGlobalInvocationId = 28;
+constexpr uint32_t kNumWorkgroups = 24, kWorkgroupId = 26, kGlobalInvocationId = 28, kLocalInvocationIndex = 29,
+                   kSubgroupId = 40, kSubgroupLocalInvocationId = 41;
+constexpr uint32_t kWorkgroupScope = 2, kSubgroupScope = 3, kAcquireRelease = 8, kWorkgroupMemory = 256;
 
 bool is_float(Type t) { return t == Type::kF32 || t == Type::kF64; }
 uint32_t bytes_of(Type t) {
@@ -102,16 +104,9 @@ Module::Module(uint32_t group, const FloatControls& controls) : group_(group), c
   put(globals_, spv::TypeStruct, {push, u64});
   put(decorations_, spv::Decorate, {push, kBlock});
   put(decorations_, spv::MemberDecorate, {push, 0, kOffset, 0});
-  const auto variable = [&](spv::Storage storage, Id of, uint32_t built_in) {
-    const Id id = next();
-    put(globals_, spv::Variable, {pointer(storage, of), id, storage});
-    if (built_in) put(decorations_, spv::Decorate, {id, kBuiltIn, built_in});
-    interface_.push_back(id);
-    return id;
-  };
-  const Id arguments = variable(spv::PushConstant, push, 0);
-  const Id global = variable(spv::Input, u32x3, kGlobalInvocationId);
-  const Id groups = variable(spv::Input, u32x3, kNumWorkgroups);
+  const Id arguments = global(spv::PushConstant, push, 0);
+  const Id number = global(spv::Input, u32x3, kGlobalInvocationId);
+  const Id groups = global(spv::Input, u32x3, kNumWorkgroups);
 
   const Id function = unique(globals_, spv::TypeFunction, {type(Type::kVoid)});
   // Variables come first in the first block.
@@ -121,13 +116,65 @@ Module::Module(uint32_t group, const FloatControls& controls) : group_(group), c
   const Id at = next();
   put(body_, spv::AccessChain, {pointer(spv::PushConstant, u64), at, arguments, constant(Type::kU32, 0)});
   block_ = emit(spv::Load, Type::kU64, {at});
-  const auto first_of = [&](Id vector) {
-    const Id loaded = next();
-    put(body_, spv::Load, {u32x3, loaded, vector});
-    return emit(spv::CompositeExtract, Type::kU32, {loaded, 0});
+  invocation_ = part_of(number, 0);
+  groups_across_ = part_of(groups, 0);
+  invocations_ = emit(spv::IMul, Type::kU32, {groups_across_, constant(Type::kU32, group)});
+}
+
+Id Module::global(spv::Storage storage, Id of, uint32_t built_in) {
+  const Id id = next();
+  put(globals_, spv::Variable, {pointer(storage, of), id, storage});
+  if (built_in) put(decorations_, spv::Decorate, {id, kBuiltIn, built_in});
+  interface_.push_back(id);
+  return id;
+}
+
+// Of a vector of three that is a global.
+Id Module::part_of(Id vector, uint32_t i) {
+  const Id loaded = next();
+  put(body_, spv::Load, {unique(globals_, spv::TypeVector, {type(Type::kU32), 3}), loaded, vector});
+  return emit(spv::CompositeExtract, Type::kU32, {loaded, i});
+}
+
+void Module::open_group(uint32_t subgroup) {
+  const Id u32 = type(Type::kU32),
+           number = global(spv::Input, unique(globals_, spv::TypeVector, {u32, 3}), kWorkgroupId);
+  const Id above = emit(spv::IMul, Type::kU32, {part_of(number, 1), groups_across_});
+  group_index_ = emit(spv::IAdd, Type::kU32, {part_of(number, 0), above});
+  const auto input = [&](uint32_t built_in) {
+    return emit(spv::Load, Type::kU32, {global(spv::Input, u32, built_in)});
   };
-  invocation_ = first_of(global);
-  invocations_ = emit(spv::IMul, Type::kU32, {first_of(groups), constant(Type::kU32, group)});
+  if (!subgroup) {
+    local_ = input(kLocalInvocationIndex);
+    return;
+  }
+  put(capabilities_, spv::Capability, {spv::GroupNonUniform});
+  put(capabilities_, spv::Capability, {spv::SubgroupShuffle});
+  const Id before = emit(spv::IMul, Type::kU32, {input(kSubgroupId), constant(Type::kU32, subgroup)});
+  local_ = emit(spv::IAdd, Type::kU32, {before, input(kSubgroupLocalInvocationId)});
+}
+
+Id Module::shared(Type t, uint32_t count) {
+  return global(spv::Workgroup, unique(globals_, spv::TypeArray, {type(t), constant(Type::kU32, count)}), 0);
+}
+Id Module::shared_place(Type t, Id array, Id index) {
+  const Id to = pointer(spv::Workgroup, type(t)), id = next();
+  put(body_, spv::AccessChain, {to, id, array, index});
+  return id;
+}
+Id Module::get_shared(Type t, Id array, Id index) { return emit(spv::Load, t, {shared_place(t, array, index)}); }
+void Module::set_shared(Type t, Id array, Id index, Id value) {
+  const Id at = shared_place(t, array, index);
+  put(body_, spv::Store, {at, value});
+}
+
+void Module::barrier() {
+  const Id scope = constant(Type::kU32, kWorkgroupScope);
+  put(body_, spv::ControlBarrier, {scope, scope, constant(Type::kU32, kAcquireRelease | kWorkgroupMemory)});
+}
+
+Id Module::shuffle(Type t, Id value, Id lane) {
+  return emit(spv::GroupNonUniformShuffle, t, {constant(Type::kU32, kSubgroupScope), value, lane});
 }
 
 void Module::label(Id id) {

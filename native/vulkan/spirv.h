@@ -26,6 +26,7 @@ enum Op : uint16_t {
   TypeInt = 21,
   TypeFloat = 22,
   TypeVector = 23,
+  TypeArray = 28,
   TypeStruct = 30,
   TypePointer = 32,
   TypeFunction = 33,
@@ -87,6 +88,7 @@ enum Op : uint16_t {
   BitwiseXor = 198,
   BitwiseAnd = 199,
   Not = 200,
+  ControlBarrier = 224,
   Phi = 245,
   LoopMerge = 246,
   SelectionMerge = 247,
@@ -94,14 +96,17 @@ enum Op : uint16_t {
   Branch = 249,
   BranchConditional = 250,
   Return = 253,
+  GroupNonUniformShuffle = 345,
 };
 // Of the instruction set GLSL.std.450.
 enum Std : uint32_t { RoundEven = 2, Trunc = 3, Floor = 8, Ceil = 9, Sqrt = 31, Fma = 50 };
-enum Storage : uint32_t { Input = 1, Own = 7, PushConstant = 9, PhysicalBuffer = 5349 };
+enum Storage : uint32_t { Input = 1, Workgroup = 4, Own = 7, PushConstant = 9, PhysicalBuffer = 5349 };
 enum Name : uint32_t {
   Shader = 1,
   Float64 = 10,
   Int64 = 11,
+  GroupNonUniform = 61,
+  SubgroupShuffle = 65,
   StorageBuffer16BitAccess = 4433,
   StorageBuffer8BitAccess = 4448,
   SignedZeroInfNanPreserve = 4466,
@@ -135,7 +140,20 @@ class Module {
   Id invocation() const { return invocation_; }  // u32, of the x dimension
   Id invocations() const { return invocations_; }
 
-  // for (i = first; i < count; i += step) { ... } from here to end_loop(); answers i, a u32.
+  // What the invocations of a work group share. subgroup: invocations of one, which are all there; 0: of any number.
+  // To be called first of all.
+  void open_group(uint32_t subgroup);
+  Id group() const { return group_index_; }  // u32, among all of the dispatch
+  Id local() const { return local_; }        // u32, of the invocation in its work group; subgroups one behind the other
+  uint32_t locals() const { return group_; }
+  Id shared(Type t, uint32_t count);  // an array, of compute types
+  Id get_shared(Type t, Id array, Id index);
+  void set_shared(Type t, Id array, Id index, Id value);
+  void barrier();                         // of the work group and its shared memory
+  Id shuffle(Type t, Id value, Id lane);  // the value of that invocation of the subgroup
+
+  // for (i = first; i < count; i += step) { ... } from here to end_loop(); answers i, a u32, which is
+  // the first that is not below count after the loop.
   Id begin_loop(Id first, Id count, Id step);
   void end_loop();
   // Memory of an invocation, which loops may change.
@@ -170,6 +188,9 @@ class Module {
   static void put_text(Words& to, spv::Op op, std::initializer_list<uint32_t> words, const char* text);
   Id next() { return bound_++; }
   Id pointer(spv::Storage storage, Id to);
+  Id global(spv::Storage storage, Id of, uint32_t built_in);
+  Id part_of(Id vector, uint32_t i);
+  Id shared_place(Type t, Id array, Id index);
   Id address(Type t, Id from);
   Id unique(Words& to, spv::Op op, std::initializer_list<uint32_t> words, Id type_first = 0);
   void label(Id id);
@@ -183,6 +204,7 @@ class Module {
   Id types_[static_cast<int>(Type::kCount)] = {};
   std::map<Words, Id> unique_, known_;
   Id std_ = 0, main_ = 0, here_ = 0, block_ = 0, invocation_ = 0, invocations_ = 0;
+  Id groups_across_ = 0, group_index_ = 0, local_ = 0;
   std::vector<Id> interface_;
   struct Loop {
     Id header, merge, further, index, next, step;

@@ -28,6 +28,15 @@ function compare(f: (...x: Tensor[]) => Outputs, inputs: readonly Tensor[], tole
   }
 }
 
+/** y, and the gradients of sum(y * g) for each of x. */
+function withGradients(f: (...x: Tensor[]) => Tensor, x: readonly Tensor[], g?: Tensor): Tensor[] {
+  return b.enableGrad(() => {
+    const own = x.map((one) => b.detach(one).requiresGrad_());
+    const y = f(...own);
+    return [b.detach(y), ...b.gradients(g ? b.sum(b.mul(y, g)) : b.sum(y), own)];
+  });
+}
+
 const random = (shape: number[], dtype: DType = 'f32') => {
   b.manualSeed(7);
   return ['f32', 'f64', 'f16', 'bf16'].includes(dtype)
@@ -111,6 +120,69 @@ vulkan('reductions', () => {
       1e-5,
       'sums of different dims and types',
     );
+  });
+});
+
+vulkan('kernels of rows', () => {
+  const sizes = [1, 3, 33, 255, 2048, 2049, 9000];
+
+  test('softmax and logSoftmax with their gradients, along rows and columns', () => {
+    for (const f of [b.softmax, b.logSoftmax])
+      for (const n of sizes)
+        for (const shape of [[3, n], [n, 35]]) {
+          const dim = shape[0] === 3 ? 1 : 0;
+          compare((x, g) => withGradients((x) => f(x, dim), [x], g), [random(shape), random(shape)], 3e-6, `${f.name} of (${shape})`);
+        }
+    for (const dtype of ['f64', 'f16', 'bf16'] as const)
+      compare((x) => [b.softmax(x, 1), b.logSoftmax(x, 0)], [random([5, 77], dtype)], tolerance(dtype), dtype);
+    const edge = b.tensor([[-Infinity, -Infinity], [-Infinity, 1], [Infinity, 1], [NaN, 1], [300, -300]]);
+    compare((x) => [b.softmax(x, 1), b.logSoftmax(x, 1)], [edge], 1e-6, 'values at the edge');
+  });
+
+  test('of one long row', () => {
+    compare((x) => [b.softmax(x, 0), b.logSoftmax(x, 0)], [random([150_001])], 1e-6, 'softmax');
+    compare((x) => b.layerNorm(x, [150_001]), [random([1, 150_001])], 1e-5, 'layerNorm');
+  });
+
+  test('crossEntropy, weighted, smoothed, and with rows to be left out', () => {
+    for (const n of [2, 10, 257, 2049, 9000])
+      for (const options of [{}, { labelSmoothing: 0.1 }, { ignoreIndex: 1 }])
+        for (const weighted of [false, true]) {
+          const weight = b.add(b.rand([n]), 0.5);
+          const target = b.remainder(random([37], 'i32'), n);
+          compare(
+            (x, t, w) => withGradients((x) => b.crossEntropy(x, t, { ...options, ...(weighted ? { weight: w } : {}) }), [x]),
+            [random([37, n]), target, weight],
+            5e-6,
+            `of (37, ${n}), ${JSON.stringify(options)}${weighted ? ', weighted' : ''}`,
+          );
+        }
+    const wrong = b.crossEntropy(random([3, 4]).to(device), b.tensor(Int32Array.of(0, 4, 1)).to(device));
+    expect(() => wrong.item()).toThrow('index 4 is out of range for a dim of size 4');
+  });
+
+  test('layerNorm and its gradients', () => {
+    for (const n of sizes.slice(1))
+      for (const rows of [1, 40]) {
+        const f = (x: Tensor, w: Tensor, c: Tensor, g: Tensor) =>
+          withGradients((x, w, c) => b.layerNorm(x, [n], w, c), [x, w, c], g);
+        compare(f, [random([rows, n]), b.rand([n]), random([n]), random([rows, n])], 1e-5, `of (${rows}, ${n})`);
+      }
+    const turned = (x: Tensor, w: Tensor, g: Tensor) =>
+      withGradients((x, w) => b.layerNorm(b.permute(x, [2, 0, 3, 1]), [5, 9], w), [x, w], g);
+    compare(turned, [random([6, 9, 4, 5]), random([5, 9]), random([4, 6, 5, 9])], 1e-5, 'of a permutation');
+  });
+
+  test('batchNorm and its gradients', () => {
+    for (const shape of [[2, 3], [64, 130], [5, 3, 7], [4, 33, 9, 11], [2, 2, 150, 151]]) {
+      const c = shape[1]!;
+      const f = (x: Tensor, w: Tensor, d: Tensor, g: Tensor) =>
+        withGradients((x, w, d) => b.batchNorm(x, null, w, d, { training: true }), [x, w, d], g);
+      compare(f, [random(shape), b.rand([c]), random([c]), random(shape)], 3e-5, `of (${shape})`);
+    }
+    const last = (x: Tensor, w: Tensor, d: Tensor) =>
+      b.batchNorm(b.permute(x, [0, 3, 1, 2]), null, w, d, { training: true });
+    compare(last, [random([3, 8, 9, 40]), b.rand([40]), random([40])], 1e-5, 'channels last');
   });
 });
 

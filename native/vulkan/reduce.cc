@@ -104,19 +104,6 @@ Status make_arg(Maker& m, Fold fold) {
   });
 }
 
-// Of elements: how many, their mean, and the sum of squares of their distances from it (Chan, Golub, LeVeque).
-template <class T>
-Monoid moments() {
-  using V = Vec<T>;
-  return {std::vector<int32_t>(3, kDtypeOf<T>), [] { return State(3, V(T(0)).id()); },
-          [](const State& a, const State& b) {
-            const V na = V::of(a[0]), ma = V::of(a[1]), sa = V::of(a[2]);
-            const V nb = V::of(b[0]), mb = V::of(b[1]), sb = V::of(b[2]);
-            const V n = na + nb, share = nb / select(n == V(T(0)), V(T(1)), n), d = mb - ma;
-            return State{n.id(), (ma + d * share).id(), (sa + sb + d * d * na * share).id()};
-          }};
-}
-
 }  // namespace
 
 Status make_sum(Maker& m) { return make_fold(m, Fold::kSum); }
@@ -145,10 +132,7 @@ Status make_variance(Maker& m) {
   const auto make = [&](auto zero) {
     using T = decltype(zero);
     return make_plain<T>(
-        m, moments<T>(), mask, degrees > 0 ? degrees : 0,
-        [](Vec<T> x, U32) {
-          return State{Vec<T>(T(1)).id(), x.id(), Vec<T>(T(0)).id()};
-        },
+        m, moments<T>(), mask, degrees > 0 ? degrees : 0, [](Vec<T> x, U32) { return moment_of(x); },
         [](const State& state, Vec<T> by) { return (Vec<T>::of(state[2]) / by).id(); });
   };
   return compute == k_f64 ? make(double{}) : make(float{});

@@ -20,6 +20,24 @@ struct Reduction {
   bool late = false;  // results may lie over what is read: they are written when all of it has been
 };
 
+// Of elements: how many, their mean, and the sum of squares of their distances from it (Chan, Golub, LeVeque).
+template <class T>
+Monoid moments() {
+  using V = Vec<T>;
+  return {std::vector<int32_t>(3, kDtypeOf<T>), [] { return State(3, V(T(0)).id()); },
+          [](const State& a, const State& b) {
+            const V na = V::of(a[0]), ma = V::of(a[1]), sa = V::of(a[2]);
+            const V nb = V::of(b[0]), mb = V::of(b[1]), sb = V::of(b[2]);
+            const V n = na + nb, share = nb / select(n == V(T(0)), V(T(1)), n), d = mb - ma;
+            return State{n.id(), (ma + d * share).id(), (sa + sb + d * d * na * share).id()};
+          }};
+}
+
+template <class T>
+State moment_of(Vec<T> x) {
+  return {Vec<T>(T(1)).id(), x.id(), Vec<T>(T(0)).id()};
+}
+
 inline Layout line_of(int32_t dtype, int64_t n) { return {dtype, 1, {n}, {1}}; }
 
 inline Status add_reduction(Maker& m, const Reduction& r) {

@@ -167,6 +167,13 @@ class Shade {
     return module_.pure(spv::UConvert, type, {module_.constant(Type::kU32, 0)});
   }
 
+  // An index outside of a dim.
+  void raise(Id fault, I64 index, I64 size) {
+    module_.store(Type::kU64, plus(fault, offsetof(FaultWord, index)), index.id());
+    module_.store(Type::kU64, plus(fault, offsetof(FaultWord, size)), size.id());
+    module_.store(Type::kU32, fault, U32(1).id());
+  }
+
   // An index of any integer type, counted from the end when negative; a fault, and 0, when outside of [-size, size).
   U32 checked_index(Id fault, const Tensor& x, U32 element, U32 size) {
     const Id given = load(x, element);
@@ -178,11 +185,7 @@ class Shade {
         using I = Vec<T>;
         const I value = I::of(given), n = cast<T>(I32::of(size.id())), none(T(0));
         const I low = value < none, inside = (value >= -n) & (value < n);
-        module_.when((~inside).condition(), [&] {
-          module_.store(Type::kU64, plus(fault, offsetof(FaultWord, index)), cast<int64_t>(value).id());
-          module_.store(Type::kU64, plus(fault, offsetof(FaultWord, size)), cast<int64_t>(n).id());
-          module_.store(Type::kU32, fault, U32(1).id());
-        });
+        module_.when((~inside).condition(), [&] { raise(fault, cast<int64_t>(value), cast<int64_t>(n)); });
         return U32::of(cast<int32_t>(select(inside, select(low, value + n, value), none)).id());
       }
     });

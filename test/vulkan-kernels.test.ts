@@ -186,6 +186,47 @@ vulkan('kernels of rows', () => {
   });
 });
 
+vulkan('scans and orders', () => {
+  test('cumsum and cumprod of lines and columns', () => {
+    for (const shape of [[1, 1], [3, 5], [2, 1024], [3, 1025], [2, 70_001], [70_001, 2], [300, 700], [1, 300_000]])
+      for (const dim of [0, 1]) {
+        const at = `(${shape}) along ${dim}`;
+        compare((x) => b.cumsum(x, dim), [b.rand(shape)], 2e-6, at);
+        compare((x) => b.cumsum(x, dim), [random(shape, 'i32')], 0, `${at}, integers`);
+        compare((x) => b.cumprod(b.add(1, b.mul(x, 1e-3)), dim), [random(shape)], 2e-4, `${at}, products`);
+      }
+    for (const dim of [0, 1, 2])
+      compare((x) => b.cumsum(b.permute(x, [2, 0, 1]), dim), [b.rand([33, 70, 9])], 2e-6, `of a permutation, ${dim}`);
+    compare((x) => [b.cumsum(x, 1), b.cumsum(b.gt(x, 0), 0)], [random([70, 3000], 'f64')], 1e-12, 'f64, bool');
+  });
+
+  test('sort is stable, NaN last, at all sizes', () => {
+    const sorts = (x: Tensor, dim: number) =>
+      [false, true].flatMap((descending) => Object.values(b.sort(x, dim, { descending })) as Tensor[]);
+    for (const shape of [[1, 1], [5, 2], [700, 3], [9, 31], [4, 513], [3, 2048], [2, 2049], [3, 5000], [1, 20_000]]) {
+      compare((x) => sorts(x, 1), [random(shape)], 0, `rows of (${shape})`);
+      compare((x) => sorts(b.permute(x, [1, 0]), 0), [random(shape, 'i32')], 0, `columns of (${shape}), with equals`);
+    }
+    const holes = b.where(b.gt(random([3, 3000]), 1), NaN, b.where(b.lt(random([3, 3000]), -1), -0, random([3, 3000])));
+    compare((x) => sorts(x, 1), [holes], 0, 'NaN and -0');
+    for (const dtype of ['f64', 'f16', 'bf16', 'i8', 'u8', 'i64', 'bool'] as const)
+      compare((x) => sorts(x, 1), [random([3, 2500], dtype)], 0, dtype);
+  });
+
+  test('topk of short, long and equal rows', () => {
+    const tops = (x: Tensor, k: number) =>
+      [true, false].flatMap((largest) => Object.values(b.topk(x, k, 1, { largest })) as Tensor[]);
+    for (const [n, k] of [[1, 1], [10, 3], [1000, 5], [5000, 7], [5000, 3000], [100_000, 900], [3000, 3000]] as const)
+      for (const dtype of ['f32', 'i32', 'i64'] as const)
+        compare((x) => tops(x, k), [random([3, n], dtype)], 0, `${k} of ${n}, ${dtype}`);
+  });
+
+  test('nonzero keeps its order', () => {
+    for (const shape of [[1], [63], [65], [130, 77], [40_001]])
+      compare((x) => b.nonzero(b.gt(x, 0.5)), [random(shape)], 0, `(${shape})`);
+  });
+});
+
 vulkan('afterwards', () => {
   test('the validation layers have nothing to say', () => {
     expect(b.devices().find(({ id }) => id === device)!.messages).toBe(0);

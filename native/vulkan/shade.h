@@ -32,8 +32,13 @@ class U32 {  // an index; wraps
   BRASA_OPERATOR(*, IMul)
   BRASA_OPERATOR(/, UDiv)
   BRASA_OPERATOR(%, UMod)
+  BRASA_OPERATOR(&, BitwiseAnd)
+  BRASA_OPERATOR(|, BitwiseOr)
+  BRASA_OPERATOR(^, BitwiseXor)
+  BRASA_OPERATOR(<<, ShiftLeftLogical)
+  BRASA_OPERATOR(>>, ShiftRightLogical)
 #undef BRASA_OPERATOR
-  friend U32 operator^(U32 a, U32 b) { return of(recording->pure(spv::BitwiseXor, Type::kU32, {a.id_, b.id_})); }
+  Id nonzero() const { return recording->pure(spv::INotEqual, Type::kBool, {id_, U32(0).id_}); }
   friend Id operator<(U32 a, U32 b) { return recording->pure(spv::ULessThan, Type::kBool, {a.id_, b.id_}); }
 
  private:

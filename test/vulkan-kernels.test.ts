@@ -227,6 +227,55 @@ vulkan('scans and orders', () => {
   });
 });
 
+vulkan('products', () => {
+  test('of matrices around the edges of tiles, turned and batched', () => {
+    for (const [m, k, n] of [[1, 1, 1], [3, 5, 7], [33, 17, 40], [64, 16, 64], [65, 33, 129], [100, 260, 96], [257, 64, 130]] as const) {
+      const [x, y] = [random([m, k]), random([k, n])];
+      const at = `(${m}, ${k}) by (${k}, ${n})`;
+      compare(b.matmul, [x, y], 3e-6, at);
+      compare((x, y) => b.matmul(b.permute(x, [1, 0]), b.permute(y, [1, 0])), [random([k, m]), random([n, k])], 3e-6, `${at}, turned`);
+    }
+    compare(b.matmul, [random([3, 1, 70, 20]), random([1, 5, 20, 66])], 3e-6, 'a batch that is broadcast');
+    compare((x, y) => b.matmul(b.slice(x, 1, 1, 41), b.slice(y, 0, 3, 43)), [random([70, 44]), random([44, 70])], 3e-6, 'of slices');
+    compare(b.matmul, [random([300, 128]), random([128, 2000])], 3e-6, 'many tiles');
+    for (const dtype of ['f64', 'f16', 'bf16', 'i32', 'i64', 'i8'] as const)
+      for (const k of [12, 300])
+        compare(b.matmul, [random([70, k], dtype), random([k, 68], dtype)], tolerance(dtype), `${dtype}, K = ${k}`);
+  });
+
+  test('along a long K, in parts, and with vectors', () => {
+    for (const [m, k, n] of [[40, 70_000, 33], [64, 4096, 64], [5, 5003, 9], [1, 3000, 700], [700, 3000, 1], [2, 70_000, 2]] as const) {
+      const at = `(${m}, ${k}) by (${k}, ${n})`;
+      compare(b.matmul, [b.rand([m, k]), b.rand([k, n])], 3e-6, at);
+      compare((x, y) => b.matmul(x, b.permute(y, [1, 0])), [b.rand([m, k]), b.rand([n, k])], 3e-6, `${at}, turned`);
+      compare((x, y, c) => b.linear(x, y, c), [b.rand([m, k]), b.rand([n, k]), b.rand([n])], 3e-6, `${at}, with bias`);
+    }
+    compare(b.matmul, [random([2, 3, 40, 4100]), random([2, 1, 4100, 33])], 3e-5, 'a batch');
+  });
+
+  test('convolution and its gradients: strides, pads, dilations, groups, channels last', () => {
+    const cases = [
+      { x: [2, 3, 9, 11], w: [8, 3, 3, 3], options: { padding: 1 } },
+      { x: [1, 16, 20, 20], w: [24, 16, 5, 3], options: { stride: [2, 1], padding: [2, 0] } },
+      { x: [3, 12, 15, 14], w: [18, 4, 3, 3], options: { stride: 2, padding: 1, dilation: 2, groups: 3 } },
+      { x: [2, 70, 7, 7], w: [66, 70, 1, 1], options: {} },
+      { x: [2, 12, 13, 9], w: [12, 1, 3, 3], options: { padding: 1, groups: 12 } },
+      { x: [2, 6, 30, 30], w: [12, 1, 5, 5], options: { stride: 2, padding: 2, groups: 6 } },
+      { x: [4, 33, 30, 30], w: [2, 33, 3, 3], options: { padding: 1 } },
+    ] as const;
+    for (const { x, w, options } of cases) {
+      const at = `(${x}) by (${w}), ${JSON.stringify(options)}`;
+      const f = (x: Tensor, w: Tensor, c: Tensor) => b.square(b.conv2d(x, w, c, options as never));
+      const inputs = [random([...x]), b.mul(random([...w]), 0.1), random([w[0]])];
+      compare((...t) => withGradients(f, t), inputs, 1e-5, at);
+      const last = (t: Tensor) => b.permute(b.contiguous(b.permute(t, [0, 2, 3, 1])), [0, 3, 1, 2]);
+      compare((x, w, c) => withGradients((x, w, c) => f(last(x), last(w), c), [x, w, c]), inputs, 1e-5, `${at}, channels last`);
+    }
+    for (const dtype of ['f64', 'f16', 'bf16'] as const)
+      compare((x, w) => b.conv2d(x, w, null, { padding: 1 }), [random([2, 8, 9, 9], dtype), random([16, 8, 3, 3], dtype)], tolerance(dtype), dtype);
+  });
+});
+
 vulkan('afterwards', () => {
   test('the validation layers have nothing to say', () => {
     expect(b.devices().find(({ id }) => id === device)!.messages).toBe(0);

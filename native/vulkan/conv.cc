@@ -1,8 +1,8 @@
-// Convolution, NCHW or channels-last by strides: products with the windows of x, laid out as columns in scratch memory
-// for some images at a time; or, where strides do not allow that and for the gradient of x, as it is defined: an
-// invocation for each element of the result.
+// Convolution, NCHW or channels-last by strides, and its gradients: products whose one side is gathered from an image
+// by tables, without columns in memory. Where a group has too few outputs for tiles (depthwise) it is as it is defined:
+// an invocation for each element of the result, a fold for each of the weight's gradient.
 #include "product.h"
-#include "shade.h"
+#include "reduction.h"
 
 namespace brasa::vk {
 namespace {
@@ -51,119 +51,142 @@ Status by_type(const Call& call, const F& f) {
   return compute_dtype(call.out[0].dtype) == k_f64 ? f(double{}) : f(float{});
 }
 
-constexpr int64_t kColumns = 32 << 20;  // bytes of columns at a time, if one image has no more
+// Fewer rows of a product than this are no tile's work.
+constexpr int64_t kThin = 5;
 
-// Whether dims from first to last are walked by one stride, that of the last.
-bool merges(const Layout& x, int first, int last) {
-  for (int d = first; d < last; ++d)
-    if (x.shape[d] != 1 && x.strides[d] != x.strides[d + 1] * x.shape[d + 1]) return false;
-  return true;
-}
-
-// How images are cut into pieces whose columns fit.
-struct Pieces {
-  int64_t images, rows, columns;  // a piece; of an image: C * KH * KW, OH * OW
-  Source source;
-  Pieces(Maker& m, const Layout& x, const Layout& w, const Layout& y) {
-    rows = x.shape[1] * w.shape[2] * w.shape[3];
-    columns = y.shape[2] * y.shape[3];
-    const int64_t bytes = rows * columns * item_bytes(x.dtype);
-    images = bytes > 0 ? kColumns / bytes : 1;
-    // The products with them go on over all of a piece.
-    const int64_t steps = (columns + kStep - 1) / kStep, most = m.gpu.features().most_turns / kTurns;
-    if (steps > 0 && images > most / steps) images = most / steps;
-    images = images < 1 ? 1 : images < x.shape[0] ? images : x.shape[0];
-    source = m.scratch(images * bytes);
-  }
+// A table of Gather: of the indices i of three sizes, i[0] * image, i[1] * by[0] - less[0], i[2] * by[1] - less[1], and
+// the sum of i * plain.
+struct Table {
+  int64_t size[3], image, by[2], less[2], plain[3];
 };
-
-// The columns (images, C, KH, KW, OH, OW) of so many images from the first on.
-Status unfold(Maker& m, const Source& from, const Layout& x, const Layout& w, const Layout& y, const Pieces& pieces,
-              int64_t first, int64_t images) {
-  Layout in = x;
-  in.shape[0] = images;
-  const Layout out = {x.dtype, 1, {images * pieces.rows * pieces.columns}, {1}};
-  const Source source = {from.operand, from.begin + first * x.strides[0] * item_bytes(x.dtype)};
+Status add_table(Maker& m, const Table& t, Source* to) {
+  const int64_t count = t.size[0] * t.size[1] * t.size[2];
+  const Layout layout = {k_i32, 1, {4 * count}, {1}};
+  *to = m.scratch(16 * count);
   Shade s(m);
-  Shade::Tensor image = s.operand(source, in, false), to = s.operand(pieces.source, out, true);
-  s.strides(image, in);
-  const Geometry g = geometry(s, m.call, w);
-  const std::vector<U32> size = s.sizes(in), sizes = {size[0],           size[1],           s.u32(w.shape[2]),
-                                                      s.u32(w.shape[3]), s.u32(y.shape[2]), s.u32(y.shape[3])};
-  s.each(count_of(out), [&](U32 index) {
-    const auto at = s.unravel(index, sizes);                               // n, c, kh, kw, oh, ow
-    const U32 h = at[4] * g.stride[0] + at[2] * g.dilation[0] - g.pad[0];  // wraps where it is outside
-    const U32 v = at[5] * g.stride[1] + at[3] * g.dilation[1] - g.pad[1];
-    // Narrow values cannot be chosen from, only stored.
-    const Id inside = both(h < size[2], v < size[3]);
-    s.module().when(inside, [&] { s.store_raw(to, index, s.load_raw(image, s.offset(image, {at[0], at[1], h, v}))); });
-    s.module().when(recording->pure(spv::LogicalNot, Type::kBool, {inside}),
-                    [&] { s.store_raw(to, index, s.zero_raw(x.dtype)); });
+  const Shade::Tensor table = s.operand(*to, layout, true);
+  const auto argument = [&](int64_t value) { return s.u32(value); };
+  const std::vector<U32> sizes = {argument(t.size[0]), argument(t.size[1]), argument(t.size[2])};
+  const U32 image = argument(t.image), by[] = {argument(t.by[0]), argument(t.by[1])},
+            less[] = {argument(t.less[0]), argument(t.less[1])},
+            plain[] = {argument(t.plain[0]), argument(t.plain[1]), argument(t.plain[2])};
+  s.each(count, [&](U32 index) {
+    const auto at = s.unravel(index, sizes);
+    const U32 words[] = {at[0] * image, at[1] * by[0] - less[0], at[2] * by[1] - less[1],
+                         at[0] * plain[0] + at[1] * plain[1] + at[2] * plain[2]};
+    for (uint32_t i = 0; i < 4; ++i) s.store(table, index * U32(4) + U32(i), words[i].id());
   });
   return s.finish();
 }
 
-// For each image and group: y (O', OH OW) = w (O', C' KH KW) columns.
-Status conv2d_by_columns(Maker& m) {
-  const Call& call = m.call;
-  const Layout &x = call.in[0], &w = call.in[1], &y = call.out[0];
-  if (count_of(y) == 0) return kOk;
-  const Pieces pieces(m, x, w, y);
-  const auto groups = static_cast<int64_t>(call.params[6]);
-  const int64_t item = item_bytes(x.dtype), outputs = y.shape[1] / groups, rows = pieces.rows / groups;
-  Product p = {x.dtype, y.dtype, outputs, pieces.columns, rows};
-  p.a = {m.in(1), reach_of(w) * item, w.strides[0], w.strides[3]};
-  p.has_c = call.nin > 2;
-  const int64_t step = p.has_c ? call.in[2].strides[0] : 0;
-  if (p.has_c) p.c = {m.in(2), reach_of(call.in[2]) * item, step, 0};
-  for (int64_t first = 0; first < x.shape[0]; first += pieces.images) {
-    const int64_t images = pieces.images < x.shape[0] - first ? pieces.images : x.shape[0] - first;
-    Status status = unfold(m, m.in(0), x, w, y, pieces, first, images);
-    if (status != kOk) return status;
-    Layout part = y;
-    part.shape[0] = images;
-    p.b = {pieces.source, images * pieces.rows * pieces.columns * item, pieces.columns, 1};
-    p.y = {m.out(0), reach_of(part) * item, y.strides[1], y.strides[3]};
-    p.y.source.begin += first * y.strides[0] * item;
-    p.batch = {{images, 0, pieces.rows * pieces.columns, y.strides[0], 0},
-               {groups, outputs * w.strides[0], rows * pieces.columns, outputs * y.strides[1], outputs * step}};
-    status = add_product(m, p);
-    if (status != kOk) return status;
+// What a kernel slides over: x (N,C,H,W), weight (O,C/groups,KH,KW), y (N,O,OH,OW).
+struct Slide {
+  const Layout &x, &w, &y;
+  int64_t stride[2], pad[2], dilation[2], groups, outputs, channels;  // the last two of a group
+
+  Slide(const Call& call, const Layout& x_, const Layout& w_, const Layout& y_) : x(x_), w(w_), y(y_) {
+    for (int i = 0; i < 2; ++i) {
+      stride[i] = static_cast<int64_t>(call.params[i]);
+      pad[i] = static_cast<int64_t>(call.params[2 + i]);
+      dilation[i] = static_cast<int64_t>(call.params[4 + i]);
+    }
+    groups = static_cast<int64_t>(call.params[6]);
+    outputs = w.shape[0] / groups;
+    channels = w.shape[1];
   }
-  return kOk;
+  // Of (c, kh, kw), in x and in the weight; of (n, oh, ow), in x and in y.
+  Table taps() const {
+    return {{channels, w.shape[2], w.shape[3]},
+            x.strides[1],
+            {dilation[0], dilation[1]},
+            {0, 0},
+            {w.strides[1], w.strides[2], w.strides[3]}};
+  }
+  Table windows() const {
+    return {{y.shape[0], y.shape[2], y.shape[3]},
+            x.strides[0],
+            {stride[0], stride[1]},
+            {pad[0], pad[1]},
+            {y.strides[0], y.strides[2], y.strides[3]}};
+  }
+  // Of (o, kh, kw), in y and in the weight; of (n, h, w), in y and in x.
+  Table back_taps() const {
+    return {{outputs, w.shape[2], w.shape[3]},
+            y.strides[1],
+            {dilation[0], dilation[1]},
+            {0, 0},
+            {w.strides[0], w.strides[2], w.strides[3]}};
+  }
+  Table elements() const {
+    return {{x.shape[0], x.shape[2], x.shape[3]},
+            y.strides[0],
+            {1, 1},
+            {-pad[0], -pad[1]},
+            {x.strides[0], x.strides[2], x.strides[3]}};
+  }
+};
+
+Matrix rows_of(const Source& source, const Layout& layout, int64_t row) {
+  return {source, reach_of(layout) * item_bytes(layout.dtype), row, 0};
 }
 
-// For each group: dw (O', C' KH KW) = g (O', N OH OW) times the columns, turned.
-Status grad_weight_by_columns(Maker& m) {
-  const Call& call = m.call;
-  const Layout &g = call.in[0], &x = call.in[1], &w = call.out[0];
-  const auto groups = static_cast<int64_t>(call.params[6]);
-  const int64_t item = item_bytes(x.dtype), outputs = w.shape[0] / groups;
-  if (count_of(w) == 0) return kOk;
-  const Pieces pieces(m, x, w, g);
-  const int64_t rows = pieces.rows / groups;
-  Product p = {x.dtype, w.dtype, outputs, rows, pieces.columns};
-  p.y = {m.out(0), reach_of(w) * item, w.strides[0], w.strides[3]};
-  p.c = p.y;
-  int64_t first = 0;
-  do {
-    const int64_t images = pieces.images < x.shape[0] - first ? pieces.images : x.shape[0] - first;
-    Status status = unfold(m, m.in(1), x, w, g, pieces, first, images);
-    if (status != kOk) return status;
-    Layout part = g;
-    part.shape[0] = images;
-    p.outer = images;
-    p.a = {m.in(0), reach_of(part) * item, g.strides[1], g.strides[3], g.strides[0]};
-    p.a.source.begin += first * g.strides[0] * item;
-    p.b = {pieces.source, images * pieces.rows * pieces.columns * item, 1, pieces.columns,
-           pieces.rows * pieces.columns};
-    p.has_c = first > 0;
-    p.batch = {{groups, outputs * g.strides[1], rows * pieces.columns, outputs * w.strides[0], outputs * w.strides[0]}};
-    status = add_product(m, p);
-    if (status != kOk) return status;
-    first += pieces.images;
-  } while (first < x.shape[0]);
-  return kOk;
+// What is gathered from: its last two dims, and how far a window goes at a step where that divides.
+Gather gather_of(Gather::Kind kind, const Layout& image, int64_t down, int64_t across) {
+  return {kind, {}, {}, image.shape[2], image.shape[3], image.strides[2], image.strides[3], {down, across}};
+}
+
+// Both tables, then the product.
+Status add_gathered(Maker& m, Product p, const Table& inner, const Table& column) {
+  Status status = add_table(m, inner, &p.gather.inner);
+  if (status == kOk) status = add_table(m, column, &p.gather.column);
+  return status == kOk ? add_product(m, p) : status;
+}
+
+// dw for few outputs a group: each of its elements is a sum over all windows.
+template <class T>
+Status add_weight_sums(Maker& m, const Slide& c) {
+  using V = Vec<T>;
+  enum { kG, kDw, kX, kDown, kAcross };
+  // Dims: group, o, c, kh, kw; n, oh, ow. The last two operands are places in the image.
+  const int64_t sizes[] = {c.groups,     c.outputs,    c.channels,   c.w.shape[2],
+                           c.w.shape[3], c.y.shape[0], c.y.shape[2], c.y.shape[3]};
+  const int64_t strides[5][8] = {
+      {c.outputs * c.y.strides[1], c.y.strides[1], 0, 0, 0, c.y.strides[0], c.y.strides[2], c.y.strides[3]},
+      {c.outputs * c.w.strides[0], c.w.strides[0], c.w.strides[1], c.w.strides[2], c.w.strides[3], 0, 0, 0},
+      {c.channels * c.x.strides[1], 0, c.x.strides[1], 0, 0, c.x.strides[0], 0, 0},
+      {0, 0, 0, c.dilation[0], 0, 0, c.stride[0], 0},
+      {0, 0, 0, 0, c.dilation[1], 0, 0, c.stride[1]}};
+  std::vector<Layout> layouts;
+  for (const auto& of : strides) {
+    Layout layout = {c.w.dtype, 8, {}, {}};
+    for (int d = 0; d < 8; ++d) layout.shape[d] = sizes[d], layout.strides[d] = of[d];
+    layouts.push_back(layout);
+  }
+  Shade* shade = nullptr;
+  Shade::Tensor g, x, dw;
+  U32 pad[2], size[2], step[2];
+  Reduction r;
+  r.monoid = monoid_of<T>(Fold::kSum);
+  r.kept = Dims::of(layouts, 0x1f);
+  r.over = Dims::of(layouts, 0xe0);
+  r.operands = 5;
+  r.open = [&](Shade& s) { g = s.in(0), x = s.in(1); };
+  r.open_results = [&](Shade& s) { dw = s.out(0); };
+  r.numbers = [&](Shade& s) {
+    shade = &s;
+    for (int i = 0; i < 2; ++i)
+      pad[i] = s.u32(c.pad[i]), size[i] = s.u32(c.x.shape[2 + i]), step[i] = s.u32(c.x.strides[2 + i]);
+  };
+  r.element = [&](Rows& rows, const Rows::Slot& slot) {
+    const U32 h = slot.at[kDown] - pad[0], v = slot.at[kAcross] - pad[1];  // wraps where it is outside
+    const Id inside = both(h < size[0], v < size[1]);
+    return State{shade->module().branch(inside, kType<T>, V(T(0)).id(), [&] {
+      const U32 at = slot.at[kX] + h * step[0] + v * step[1];
+      return (rows.load<T>(g, kG, slot) * V::of(shade->load(x, at))).id();
+    })};
+  };
+  r.finish = [&](Rows& rows, const State& state) { shade->store(dw, rows.start(kDw), state[0]); };
+  return add_reduction(m, r);
 }
 
 }  // namespace
@@ -173,7 +196,22 @@ Status make_conv2d(Maker& m) {
   const Call& call = m.call;
   if (!sane(call, 2)) return kInvalid;
   if (!of_floats(call)) return kUnsupported;
-  if (merges(call.in[1], 1, 3) && merges(call.out[0], 2, 3)) return conv2d_by_columns(m);
+  const Slide c(call, call.in[0], call.in[1], call.out[0]);
+  if (count_of(c.y) == 0) return kOk;
+  if (c.outputs >= kThin && count_of(c.x) > 0) {
+    const bool biased = call.nin > 2;
+    const int64_t step = biased ? call.in[2].strides[0] : 0, n = c.y.shape[0] * c.y.shape[2] * c.y.shape[3];
+    Product p = {c.x.dtype, c.y.dtype, c.outputs, n, c.channels * c.w.shape[2] * c.w.shape[3]};
+    p.a = rows_of(m.in(1), c.w, c.w.strides[0]);
+    p.b = rows_of(m.in(0), c.x, 0);
+    p.y = rows_of(m.out(0), c.y, c.y.strides[1]);
+    p.has_c = biased;
+    if (biased) p.c = rows_of(m.in(2), call.in[2], step);
+    p.batch = {{c.groups, c.outputs * c.w.strides[0], c.channels * c.x.strides[1], c.outputs * c.y.strides[1],
+                c.outputs * step}};
+    p.gather = gather_of(Gather::kWindows, c.x, 1, 1);
+    return add_gathered(m, p, c.taps(), c.windows());
+  }
   return by_type(call, [&](auto zero) {
     using T = decltype(zero);
     const Layout &xl = call.in[0], &wl = call.in[1], &yl = call.out[0];
@@ -217,6 +255,18 @@ Status make_conv2d_grad_input(Maker& m) {
   const Call& call = m.call;
   if (!sane(call, 2)) return kInvalid;
   if (!of_floats(call)) return kUnsupported;
+  const Slide c(call, call.out[0], call.in[1], call.in[0]);
+  if (count_of(c.x) == 0) return kOk;
+  if (c.channels >= kThin && count_of(c.y) > 0) {
+    const int64_t n = c.x.shape[0] * c.x.shape[2] * c.x.shape[3];
+    Product p = {c.y.dtype, c.x.dtype, c.channels, n, c.outputs * c.w.shape[2] * c.w.shape[3]};
+    p.a = rows_of(m.in(1), c.w, c.w.strides[1]);
+    p.b = rows_of(m.in(0), c.y, 0);
+    p.y = rows_of(m.out(0), c.x, c.x.strides[1]);
+    p.batch = {{c.groups, c.outputs * c.w.strides[0], c.outputs * c.y.strides[1], c.channels * c.x.strides[1], 0}};
+    p.gather = gather_of(Gather::kTransposed, c.y, c.stride[0], c.stride[1]);
+    return add_gathered(m, p, c.back_taps(), c.elements());
+  }
   return by_type(call, [&](auto zero) {
     using T = decltype(zero);
     const Layout &gl = call.in[0], &wl = call.in[1], &yl = call.out[0];
@@ -258,42 +308,18 @@ Status make_conv2d_grad_weight(Maker& m) {
   const Call& call = m.call;
   if (!sane(call, 2)) return kInvalid;
   if (!of_floats(call)) return kUnsupported;
-  if (merges(call.in[0], 2, 3) && merges(call.out[0], 1, 3)) return grad_weight_by_columns(m);
-  return by_type(call, [&](auto zero) {
-    using T = decltype(zero);
-    const Layout &gl = call.in[0], &xl = call.in[1], &yl = call.out[0];
-    Shade s(m);
-    Shade::Tensor grad = s.in(0), x = s.in(1), y = s.out(0);
-    s.strides(grad, gl);
-    s.strides(x, xl);
-    s.strides(y, yl);
-    const Geometry g = geometry(s, call, yl);
-    const auto sizes = s.sizes(yl), out = s.sizes(gl), in = s.sizes(xl);
-    s.turns(2 * gl.shape[0] * gl.shape[2] * gl.shape[3]);
-    s.each(count_of(yl), [&](U32 index) {
-      const auto at = s.unravel(index, sizes);  // o, c, kh, kw
-      Var<T> sum(Vec<T>(T(0)));
-      const U32 channel = at[0] / g.outputs * g.channels + at[1];
-      s.loop(U32(0), out[0], U32(1), [&](U32 n) {
-        s.loop(U32(0), out[2], U32(1), [&](U32 oh) {
-          const U32 h = oh * g.stride[0] + at[2] * g.dilation[0] - g.pad[0];
-          s.loop(U32(0), out[3], U32(1), [&](U32 ow) {
-            const U32 v = ow * g.stride[1] + at[3] * g.dilation[1] - g.pad[1];
-            add_product(
-                s, sum, both(h < in[2], v < in[3]),
-                [&] {
-                  return s.load(grad, s.offset(grad, {n, at[0], oh, ow}));
-                },
-                [&] {
-                  return s.load(x, s.offset(x, {n, channel, h, v}));
-                });
-          });
-        });
-      });
-      s.store(y, s.offset(y, at), sum.get().id());
-    });
-    return s.finish();
-  });
+  const Slide c(call, call.in[1], call.out[0], call.in[0]);
+  if (count_of(c.w) == 0) return kOk;
+  if (c.outputs < kThin || count_of(c.x) == 0 || count_of(c.y) == 0)
+    return by_type(call, [&](auto zero) { return add_weight_sums<decltype(zero)>(m, c); });
+  const int64_t windows = c.y.shape[0] * c.y.shape[2] * c.y.shape[3];
+  Product p = {c.x.dtype, c.w.dtype, c.outputs, c.channels * c.w.shape[2] * c.w.shape[3], windows};
+  p.a = rows_of(m.in(0), c.y, c.y.strides[1]);
+  p.b = rows_of(m.in(1), c.x, 0);
+  p.y = rows_of(m.out(0), c.w, c.w.strides[0]);
+  p.batch = {{c.groups, c.outputs * c.y.strides[1], c.channels * c.x.strides[1], c.outputs * c.w.strides[0], 0}};
+  p.gather = gather_of(Gather::kTurned, c.x, 1, 1);
+  return add_gathered(m, p, c.windows(), c.taps());
 }
 
 }  // namespace brasa::vk

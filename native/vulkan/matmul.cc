@@ -1,5 +1,7 @@
-// Matrix products of any strides, and what may follow one: an elementwise program over y.
+// Matrix products of any strides: tiles by matmul.comp, cut along K where there are few of them; with a vector, folds
+// of rows. And what may follow one: an elementwise program over y.
 #include "product.h"
+#include "reduction.h"
 
 namespace brasa::vk {
 namespace {
@@ -30,7 +32,32 @@ Shader shader_of(int32_t compute) {
   }
 }
 
-constexpr int64_t kTile = 64, kMost = int64_t{1} << 31;
+constexpr int64_t kMost = int64_t{1} << 31;
+constexpr int64_t kTiles = 256;  // as many keep a device busy
+
+// Tiles, by what there is to do and what the device can hold. Each invocation has own * own sums.
+struct Tiling {
+  uint32_t size, own;
+  static constexpr uint32_t kStep = 8;  // of K at a time
+  uint32_t group() const { return size / own * (size / own); }
+  int64_t tiles(const Product& p) const { return (p.m + size - 1) / size * ((p.n + size - 1) / size); }
+  int64_t turns() const { return 1 + kStep + 2 * size * kStep / group(); }  // of loops, for each step
+  int64_t bytes(int64_t item) const { return 4 * kStep * (size + 1) * item; }
+};
+// Of K, each worth the sums that it asks for.
+int64_t most_parts(int64_t inner) { return inner < 256 * Tiling::kStep ? 1 : inner / (32 * Tiling::kStep); }
+Tiling tiling_of(const Gpu& gpu, const Product& p, int64_t batches) {
+  const Features& has = gpu.features();
+  const int64_t item = item_bytes(compute_dtype(p.in));
+  for (const Tiling& tiling : {Tiling{128, 8}, Tiling{64, 8}}) {
+    if (tiling.size == 128 && item > 4) continue;
+    const int64_t parts = tiling.size == 128 ? 1 : most_parts(p.inner);
+    if (tiling.tiles(p) * batches * parts >= kTiles / 4 && p.m > tiling.size / 2 && p.n > tiling.size / 2 &&
+        tiling.group() <= has.most_invocations && tiling.bytes(item) <= has.shared_bytes)
+      return tiling;
+  }
+  return {32, 4};
+}
 
 // y by the op alone, whole; then the program, whose input at `place` is y.
 Status make_then(Maker& m, const char* op) {
@@ -64,6 +91,119 @@ Status make_then(Maker& m, const char* op) {
 
 }  // namespace
 
+namespace {
+
+// Sums of a row of a by a column of b, where one side is thin: what it costs is to read the other.
+template <class T>
+Status add_folds(Maker& m, const Product& p) {
+  // Dims: batch, m, n, k; operands: a, b, y, c.
+  const int nd = static_cast<int>(p.batch.size());
+  std::vector<Layout> layouts(4);
+  const Matrix* const matrices[] = {&p.a, &p.b, &p.y, &p.c};
+  for (int i = 0; i < 4; ++i) {
+    Layout& layout = layouts[i];
+    layout = {i < 2 ? p.in : i == 2 ? p.out : p.in, nd + 3, {}, {}};
+    for (int d = 0; d < nd; ++d) {
+      const Product::Dim& dim = p.batch[d];
+      const int64_t strides[] = {dim.a, dim.b, dim.y, dim.c};
+      layout.shape[d] = dim.size;
+      layout.strides[d] = strides[i];
+    }
+    const int64_t sizes[] = {p.m, p.n, p.inner};
+    const int64_t strides[] = {i == 1 ? 0 : matrices[i]->row, i == 0 ? 0 : matrices[i]->column,
+                               i == 0   ? matrices[0]->column
+                               : i == 1 ? matrices[1]->row
+                                        : 0};
+    for (int d = 0; d < 3; ++d) layout.shape[nd + d] = sizes[d], layout.strides[nd + d] = strides[d];
+  }
+  Shade* shade = nullptr;
+  Shade::Tensor a, b, y, c;
+  const auto line = [&](int i) { return line_of(layouts[i].dtype, matrices[i]->bytes / item_bytes(layouts[i].dtype)); };
+  const Layout lines[] = {line(0), line(1), line(2), p.has_c ? line(3) : line(2)};
+  Reduction r;
+  r.monoid = monoid_of<T>(Fold::kSum);
+  const size_t lead = p.m <= p.n ? 1 : 0;
+  r.kept = Dims::of(layouts, (1u << (nd + 2)) - 1, lead);
+  r.over = Dims::of(layouts, 1u << (nd + 2), lead);
+  r.operands = 4;
+  r.open = [&](Shade& s) {
+    a = s.operand(p.a.source, lines[0], false);
+    b = s.operand(p.b.source, lines[1], false);
+  };
+  r.open_results = [&](Shade& s) {
+    y = s.operand(p.y.source, lines[2], true);
+    if (p.has_c) c = s.operand(p.c.source, lines[3], false);
+  };
+  r.numbers = [&](Shade& s) { shade = &s; };
+  r.element = [&](Rows& rows, const Rows::Slot& slot) {
+    return State{(rows.load<T>(a, 0, slot) * rows.load<T>(b, 1, slot)).id()};
+  };
+  r.finish = [&](Rows& rows, const State& state) {
+    Vec<T> value = Vec<T>::of(state[0]);
+    if (p.has_c) value = value + Vec<T>::of(shade->load(c, rows.start(3)));
+    shade->store(y, rows.start(2), value.id());
+  };
+  return add_reduction(m, r);
+}
+
+// The sum of the parts (parts, M N of all batches, dense) (+ c) into y.
+Status add_parts(Maker& m, const Product& p, const Source& parts, int64_t count) {
+  const int32_t compute = compute_dtype(p.in);
+  return visit_compute(compute, [&](auto zero) {
+    using T = decltype(zero);
+    const int nd = static_cast<int>(p.batch.size());
+    std::vector<Layout> layouts(3);
+    for (int i = 0; i < 3; ++i) {
+      Layout& layout = layouts[i];
+      layout = {i == 0 ? compute : i == 1 ? p.out : p.in, nd + 3, {}, {}};
+      int64_t dense_stride = p.m * p.n;
+      for (int d = nd - 1; d >= 0; --d) {
+        const Product::Dim& dim = p.batch[d];
+        layout.shape[d] = dim.size;
+        layout.strides[d] = i == 0 ? dense_stride : i == 1 ? dim.y : dim.c;
+        dense_stride *= dim.size;
+      }
+      const Matrix& matrix = i == 1 ? p.y : p.c;
+      const int64_t sizes[] = {p.m, p.n, count};
+      const int64_t strides[] = {i == 0 ? p.n : matrix.row, i == 0 ? 1 : matrix.column, i == 0 ? dense_stride : 0};
+      for (int d = 0; d < 3; ++d) layout.shape[nd + d] = sizes[d], layout.strides[nd + d] = strides[d];
+    }
+    const Layout from = line_of(compute, reach_of(layouts[0])), to = line_of(p.out, p.y.bytes / item_bytes(p.out)),
+                 plus = line_of(p.in, p.has_c ? p.c.bytes / item_bytes(p.in) : 0);
+    Shade* shade = nullptr;
+    Shade::Tensor x, y, c, places;
+    const Layout table = line_of(k_i32, 4 * p.n);
+    const bool gathers = p.gather.kind != Gather::kNo;
+    Reduction r;
+    r.monoid = monoid_of<T>(Fold::kSum);
+    r.kept = Dims::of(layouts, (1u << (nd + 2)) - 1);
+    r.over = Dims::of(layouts, 1u << (nd + 2));
+    r.operands = 3;
+    r.open = [&](Shade& s) { x = s.operand(parts, from, false); };
+    U32 columns;
+    r.open_results = [&](Shade& s) {
+      y = s.operand(p.y.source, to, true);
+      if (p.has_c) c = s.operand(p.c.source, plus, false);
+      if (gathers) places = s.operand(p.gather.column, table, false);
+    };
+    r.numbers = [&](Shade& s) {
+      shade = &s;
+      columns = s.u32(p.n);
+    };
+    r.element = [&](Rows& rows, const Rows::Slot& slot) { return State{rows.load<T>(x, 0, slot).id()}; };
+    r.finish = [&](Rows& rows, const State& state) {
+      Vec<T> value = Vec<T>::of(state[0]);
+      if (p.has_c) value = value + Vec<T>::of(shade->load(c, rows.start(2)));
+      U32 at = rows.start(1);
+      if (gathers) at = at + U32::of(shade->load(places, (rows.start(0) % columns) * U32(4) + U32(3)));
+      shade->store(y, at, cast_value(compute, compute_dtype(p.out), value.id()));
+    };
+    return add_reduction(m, r);
+  });
+}
+
+}  // namespace
+
 Status add_product(Maker& m, const Product& p) {
   const int32_t compute = compute_dtype(p.in);
   if (p.in == k_bool || compute_dtype(p.out) != compute) return kUnsupported;
@@ -73,48 +213,106 @@ Status add_product(Maker& m, const Product& p) {
   if (p.m == 0 || p.n == 0 || batches == 0) return kOk;
   for (const int64_t bytes : {p.a.bytes, p.b.bytes, p.y.bytes})
     if (bytes >= kMost * item_bytes(p.in)) return kUnsupported;
-  const int64_t most = m.gpu.features().most_turns / kTurns, steps = (p.inner + kStep - 1) / kStep;
-  if (p.outer * steps > most) {
-    // The first steps, then the rest on top of their result.
-    if (p.outer > 1) return kUnsupported;
-    Product head = p, tail = p;
-    head.inner = most * kStep;
-    tail.inner -= head.inner;
-    const auto skip = [&](Matrix& x, int64_t stride) {
-      const int64_t bytes = head.inner * stride * item_bytes(p.in);
-      x.source.begin += bytes;
-      x.bytes -= bytes;
-    };
-    skip(tail.a, p.a.column);
-    skip(tail.b, p.b.row);
-    tail.has_c = true;
-    tail.c = p.y;
-    for (Product::Dim& dim : tail.batch) dim.c = dim.y;
-    const Status status = add_product(m, head);
-    return status == kOk ? add_product(m, tail) : status;
+  const bool gathers = p.gather.kind != Gather::kNo;
+  if (!gathers && (p.m <= 2 || p.n <= 2) && p.batch.size() + 3 <= kMaxDims)
+    return visit_compute(compute, [&](auto zero) { return add_folds<decltype(zero)>(m, p); });
+  const Tiling tiling = tiling_of(m.gpu, p, batches);
+  const int64_t tiles = tiling.tiles(p) * batches, steps = (p.inner + Tiling::kStep - 1) / Tiling::kStep;
+  // Parts of K: where tiles are few, and as long as a part is worth its sums; or where a loop would be too long.
+  int64_t parts = tiles < kTiles / 2 ? kTiles / tiles : 1;
+  if (parts > most_parts(p.inner)) parts = most_parts(p.inner);
+  const int64_t turns = m.gpu.features().most_turns,
+                needed = turns < INT64_MAX ? steps * tiling.turns() / (turns - 1000) + 1 : 1;
+  if (parts < needed) parts = needed;
+  if (p.batch.size() + 3 > kMaxDims && parts > 1) return kUnsupported;
+  const int64_t part = (steps + parts - 1) / parts * Tiling::kStep;
+  parts = part > 0 ? (p.inner + part - 1) / part : 1;
+  if (parts < 1) parts = 1;
+  const bool split = parts > 1;
+  const int64_t dense = p.m * p.n * batches;
+  Source partial = {};
+  if (split) {
+    if (dense * parts >= kMost) return kUnsupported;
+    partial = m.scratch(dense * parts * item_bytes(compute));
   }
+  const bool has_c = p.has_c && !split;
   Dispatch d;
   d.port(p.a.source.operand, p.a.source.begin, p.a.bytes, false);
   d.port(p.b.source.operand, p.b.source.begin, p.b.bytes, false);
-  d.port(p.y.source.operand, p.y.source.begin, p.y.bytes, true);
-  if (p.has_c)
-    d.port(p.c.source.operand, p.c.source.begin, p.c.bytes, false);
+  if (split)
+    d.port(partial.operand, partial.begin, dense * parts * item_bytes(compute), true);
   else
-    d.put(uint64_t{0});
-  for (const int64_t value :
-       {p.m, p.n, p.inner, p.outer, batches, p.a.row, p.a.column, p.a.outer, p.b.row, p.b.column, p.b.outer, p.y.row,
-        p.y.column, p.c.row, p.c.column, static_cast<int64_t>(p.batch.size())})
+    d.port(p.y.source.operand, p.y.source.begin, p.y.bytes, true);
+  // What is not read has some address all the same.
+  const Matrix& c = has_c ? p.c : p.a;
+  d.port(c.source.operand, c.source.begin, c.bytes, false);
+  const Source none = p.a.source;
+  const auto table = [&](const Source& source, int64_t count) {
+    if (gathers)
+      d.port(source.operand, source.begin, 16 * count, false);
+    else
+      d.port(none.operand, none.begin, p.a.bytes, false);
+  };
+  table(p.gather.inner, p.inner);
+  table(p.gather.column, p.n);
+  const int64_t tiles_m = (p.m + tiling.size - 1) / tiling.size, tiles_n = (p.n + tiling.size - 1) / tiling.size;
+  const int64_t total = tiles_m * tiles_n * batches * parts;
+  for (const int64_t value : {p.m,
+                              p.n,
+                              p.inner,
+                              part,
+                              parts,
+                              tiles_m,
+                              tiles_n,
+                              total,
+                              p.a.row,
+                              p.a.column,
+                              p.b.row,
+                              p.b.column,
+                              split ? p.n : p.y.row,
+                              split ? int64_t{1} : p.y.column,
+                              split ? dense : int64_t{0},
+                              c.row,
+                              c.column,
+                              p.gather.height,
+                              p.gather.width,
+                              p.gather.by_row,
+                              p.gather.by_column,
+                              p.gather.stride[0],
+                              p.gather.stride[1],
+                              static_cast<int64_t>(p.batch.size())})
     d.put(static_cast<uint32_t>(value));
-  for (const Product::Dim& dim : p.batch)
-    for (const int64_t value : {dim.size, dim.a, dim.b, dim.y, dim.c}) d.put(static_cast<uint32_t>(value));
-  d.groups[0] = static_cast<uint32_t>((p.n + kTile - 1) / kTile);
-  d.groups[1] = static_cast<uint32_t>((p.m + kTile - 1) / kTile);
-  d.groups[2] = groups_for(m.gpu, batches, 1);
-  if (d.groups[0] > m.gpu.features().most_groups || d.groups[1] > m.gpu.features().most_groups) return kUnsupported;
+  int64_t stride = dense;
+  for (const Product::Dim& dim : p.batch) {
+    stride /= dim.size;
+    for (const int64_t value : {dim.size, dim.a, dim.b, split ? stride : dim.y, dim.c})
+      d.put(static_cast<uint32_t>(value));
+  }
+  const int64_t most = m.gpu.features().most_groups < 65535 ? m.gpu.features().most_groups : 65535;
+  const int64_t across = total < most ? total : most, down = (total + across - 1) / across;
+  if (down > most) return kUnsupported;
+  d.groups[0] = static_cast<uint32_t>(across);
+  d.groups[1] = static_cast<uint32_t>(down);
+  const int32_t out = split ? compute : p.out;
+  // How panels are read: by fours where every row, part and matrix of the batch begins at a multiple of four.
+  const bool a_along = gathers || p.a.column <= p.a.row;
+  const bool b_along = gathers ? p.gather.kind != Gather::kTurned : p.b.column <= p.b.row;
+  const auto wide = [&](const Matrix& x, bool along, int64_t length, int64_t Product::Dim::*stride) {
+    const int64_t next = along ? x.column : x.row, other = along ? x.row : x.column;
+    bool fours = !gathers && compute == k_f32 && next == 1 && other % 4 == 0 && length % 4 == 0;
+    for (const Product::Dim& dim : p.batch) fours &= dim.*stride % 4 == 0;
+    return fours;
+  };
+  const bool a_wide = wide(p.a, a_along, a_along ? p.inner : p.m, &Product::Dim::a),
+             b_wide = wide(p.b, b_along, b_along ? p.n : p.inner, &Product::Dim::b);
   const Status status = m.gpu.pipeline(
-      shader_of(compute), {static_cast<uint32_t>(p.in), static_cast<uint32_t>(p.out), p.has_c}, &d.pipeline);
-  if (status == kOk) m.add() = std::move(d);
-  return status;
+      shader_of(compute),
+      {tiling.group(), static_cast<uint32_t>(p.in), static_cast<uint32_t>(out), has_c, p.gather.kind, tiling.size,
+       tiling.size, Tiling::kStep, tiling.own, gathers && !split, a_along, b_along, a_wide, b_wide},
+      &d.pipeline);
+  if (status != kOk) return status;
+  m.add() = std::move(d);
+  return split ? add_parts(m, p, partial, parts) : kOk;
 }
 
 Status make_matmul(Maker& m) {

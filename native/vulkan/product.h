@@ -1,30 +1,37 @@
-// Matrix products by strides, for the kernels that are made of them.
+// Matrix products by strides, and convolutions as such products, for the kernels that are made of them.
 #pragma once
 #include "kernel.h"
 
 namespace brasa::vk {
-
-constexpr int64_t kStep = 16;   // of K at a time
-constexpr int64_t kTurns = 49;  // of loops, in a step
 
 // A matrix operand: where it lies, how many bytes it reaches, and its strides in elements.
 struct Matrix {
   Source source;
   int64_t bytes;
   int64_t row, column;
-  int64_t outer = 0;  // of a and b, along the outer part of K
 };
 
-// y (M,N) = a (M,K) b (K,N) (+ c), of a batch. K is outer * inner steps.
+// How the elements of b are found in an image instead of by strides. A table has four words for each index: an offset
+// in the image (of a channel, of an image of the batch), a place down and across it, and the offset that a (inner) or y
+// (column) has there. An element lies at the sum of both offsets and the sum, or difference, of both places.
+struct Gather {
+  enum Kind : uint32_t { kNo, kWindows, kTurned, kTransposed };  // which index is whose: see conv.cc
+  Kind kind = kNo;
+  Source inner, column;  // tables
+  int64_t height, width, by_row, by_column, stride[2];
+};
+
+// y (M,N) = a (M,K) b (K,N) (+ c), of a batch.
 struct Product {
   int32_t in, out;  // dtypes, of one compute type
-  int64_t m, n, inner, outer = 1;
+  int64_t m, n, inner;
   Matrix a, b, y, c;
   bool has_c = false;
   struct Dim {
     int64_t size, a, b, y, c;  // strides
   };
   std::vector<Dim> batch;
+  Gather gather;
 };
 
 // Appends it to the plan.

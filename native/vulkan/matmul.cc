@@ -257,43 +257,6 @@ Status add_product(Maker& m, const Product& p) {
   table(p.gather.column, p.n);
   const int64_t tiles_m = (p.m + tiling.size - 1) / tiling.size, tiles_n = (p.n + tiling.size - 1) / tiling.size;
   const int64_t total = tiles_m * tiles_n * batches * parts;
-  for (const int64_t value : {p.m,
-                              p.n,
-                              p.inner,
-                              part,
-                              parts,
-                              tiles_m,
-                              tiles_n,
-                              total,
-                              p.a.row,
-                              p.a.column,
-                              p.b.row,
-                              p.b.column,
-                              split ? p.n : p.y.row,
-                              split ? int64_t{1} : p.y.column,
-                              split ? dense : int64_t{0},
-                              c.row,
-                              c.column,
-                              p.gather.height,
-                              p.gather.width,
-                              p.gather.by_row,
-                              p.gather.by_column,
-                              p.gather.stride[0],
-                              p.gather.stride[1],
-                              static_cast<int64_t>(p.batch.size())})
-    d.put(static_cast<uint32_t>(value));
-  int64_t stride = dense;
-  for (const Product::Dim& dim : p.batch) {
-    stride /= dim.size;
-    for (const int64_t value : {dim.size, dim.a, dim.b, split ? stride : dim.y, dim.c})
-      d.put(static_cast<uint32_t>(value));
-  }
-  const int64_t most = m.gpu.features().most_groups < 65535 ? m.gpu.features().most_groups : 65535;
-  const int64_t across = total < most ? total : most, down = (total + across - 1) / across;
-  if (down > most) return kUnsupported;
-  d.groups[0] = static_cast<uint32_t>(across);
-  d.groups[1] = static_cast<uint32_t>(down);
-  const int32_t out = split ? compute : p.out;
   // How panels are read: by fours where every row, part and matrix of the batch begins at a multiple of four.
   const bool a_along = gathers || p.a.column <= p.a.row;
   const bool b_along = gathers ? p.gather.kind != Gather::kTurned : p.b.column <= p.b.row;
@@ -303,13 +266,44 @@ Status add_product(Maker& m, const Product& p) {
     for (const Product::Dim& dim : p.batch) fours &= dim.*stride % 4 == 0;
     return fours;
   };
-  const bool a_wide = wide(p.a, a_along, a_along ? p.inner : p.m, &Product::Dim::a),
-             b_wide = wide(p.b, b_along, b_along ? p.n : p.inner, &Product::Dim::b);
-  const Status status = m.gpu.pipeline(
-      shader_of(compute),
-      {tiling.group(), static_cast<uint32_t>(p.in), static_cast<uint32_t>(out), has_c, p.gather.kind, tiling.size,
-       tiling.size, Tiling::kStep, tiling.own, gathers && !split, a_along, b_along, a_wide, b_wide},
-      &d.pipeline);
+  const bool a_wide = wide(p.a, a_along, a_along ? p.inner : p.m, &Product::Dim::a);
+  const bool b_wide = wide(p.b, b_along, b_along ? p.n : p.inner, &Product::Dim::b);
+  const int64_t flags = has_c + a_along * 2 + b_along * 4 + a_wide * 8 + b_wide * 16;
+  // As matmul.comp has them.
+  const auto put = [&](const std::vector<int64_t>& values) {
+    for (const int64_t value : values) d.put(static_cast<uint32_t>(value));
+  };
+  put({p.m, p.n, p.inner, part, parts, tiles_m, tiles_n, total});
+  put({p.a.row, p.a.column, p.b.row, p.b.column});
+  if (split)
+    put({p.n, 1, dense});
+  else
+    put({p.y.row, p.y.column, 0});
+  put({c.row, c.column});
+  const Gather& g = p.gather;
+  put({g.height, g.width, g.by_row, g.by_column, g.stride[0], g.stride[1]});
+  put({flags, static_cast<int64_t>(p.batch.size())});
+  int64_t stride = dense;
+  for (const Product::Dim& dim : p.batch) {
+    stride /= dim.size;
+    put({dim.size, dim.a, dim.b, split ? stride : dim.y, dim.c});
+  }
+  const int64_t most = m.gpu.features().most_groups < 65535 ? m.gpu.features().most_groups : 65535;
+  const int64_t across = total < most ? total : most, down = (total + across - 1) / across;
+  if (down > most) return kUnsupported;
+  d.groups[0] = static_cast<uint32_t>(across);
+  d.groups[1] = static_cast<uint32_t>(down);
+  const std::vector<uint32_t> constants = {tiling.group(),
+                                           static_cast<uint32_t>(p.in),
+                                           static_cast<uint32_t>(split ? compute : p.out),
+                                           g.kind,
+                                           tiling.size,
+                                           tiling.size,
+                                           Tiling::kStep,
+                                           tiling.own,
+                                           gathers && !split,
+                                           a_wide || b_wide};
+  const Status status = m.gpu.pipeline(shader_of(compute), constants, &d.pipeline);
   if (status != kOk) return status;
   m.add() = std::move(d);
   return split ? add_parts(m, p, partial, parts) : kOk;

@@ -10,18 +10,16 @@
 layout(local_size_x_id = 0) in;
 layout(constant_id = 1) const uint IN = 0;
 layout(constant_id = 2) const uint OUT = 0;
-layout(constant_id = 3) const bool HAS_C = false;
-layout(constant_id = 4) const uint GATHER = 0;  // 0: no; 1: windows; 2: windows turned; 3: their transposes
-layout(constant_id = 5) const uint TILE_M = 64;
-layout(constant_id = 6) const uint TILE_N = 64;
-layout(constant_id = 7) const uint STEP = 8;
-layout(constant_id = 8) const uint OWN = 8;
-layout(constant_id = 9) const bool PLACED = false;  // the table of columns says where y lies
-// Whether neighbours in memory follow each other along K (a), along N (b); and four of them may lie aligned.
-layout(constant_id = 10) const bool A_ALONG = true;
-layout(constant_id = 11) const bool B_ALONG = true;
-layout(constant_id = 12) const bool A_WIDE = false;
-layout(constant_id = 13) const bool B_WIDE = false;
+layout(constant_id = 3) const uint GATHER = 0;  // 0: no; 1: windows; 2: windows turned; 3: their transposes
+layout(constant_id = 4) const uint TILE_M = 64;
+layout(constant_id = 5) const uint TILE_N = 64;
+layout(constant_id = 6) const uint STEP = 8;
+layout(constant_id = 7) const uint OWN = 8;
+layout(constant_id = 8) const bool PLACED = false;  // the table of columns says where y lies
+layout(constant_id = 9) const bool WIDE = false;  // a or b may be read by fours
+
+// Of args.flags.
+const uint HAS_C = 1, A_ALONG = 2, B_ALONG = 4, A_WIDE = 8, B_WIDE = 16;
 
 const uint DOWN = TILE_M / OWN, ACROSS = TILE_N / OWN, GROUP = DOWN * ACROSS;
 const uint LOADS_A = TILE_M * STEP / GROUP, LOADS_B = TILE_N * STEP / GROUP;
@@ -36,7 +34,7 @@ layout(buffer_reference, std430, buffer_reference_align = 8) readonly buffer Arg
   uint parts, tiles_m, tiles_n, total;
   uint am, ak, bk, bn, ym, yn, yp, cm, cn;  // strides in elements; yp: of parts
   uint height, width, by_row, by_column, stride_h, stride_w;  // of the image that is gathered from
-  uint ndim;
+  uint flags, ndim;
   uint dims[];  // of the batch, each: size, strides of a, b, y, c
 };
 layout(push_constant) uniform Push { Args args; };
@@ -77,11 +75,12 @@ T gathered(uint bo, Entry k, Entry j) {
   return inside ? value : T(0);
 }
 
-// The place in a panel of the element q that an invocation brings: its first place and how far the next is. Neighbouring
-// invocations go along K, or along the other dim.
-uvec2 along_k(uint id, bool along, uint tile) { return along ? uvec2(id % STEP, 0) : uvec2(id / tile, GROUP / tile); }
-uvec2 along_tile(uint id, bool along, uint tile) {
-  return along ? uvec2(id / STEP, GROUP / STEP) : uvec2(id % tile, 0);
+// Which elements of a panel an invocation brings, `each` at a time: the first one's place along K and along the tile, and
+// how far the next is. Neighbouring invocations go along K, or along the tile.
+struct Share { uint k, i, next_k, next_i; };
+Share share(uint id, bool along_k, uint tile, uint each) {
+  const uint e = id * each, next = GROUP * each;
+  return along_k ? Share(e % STEP, e / STEP, 0, next / STEP) : Share(e / tile, e % tile, next / tile, 0);
 }
 
 void main() {
@@ -107,18 +106,21 @@ void main() {
     co += at * args.dims[5 * d + 4];
   }
   const uint first = part * args.part, end = min(first + args.part, args.inner);
-  const uvec2 ap = along_k(id, A_ALONG, TILE_M), ai = along_tile(id, A_ALONG, TILE_M);
-  const uvec2 bp = along_k(id, !B_ALONG, TILE_N), bj = along_tile(id, !B_ALONG, TILE_N);
+  // Where the panels' elements are read: neighbours along the stride of 1.
+  const bool a_along = (args.flags & A_ALONG) != 0, b_along = (args.flags & B_ALONG) != 0;
 #if defined(COMPUTE_f32)
-  // The same by fours.
-  const uint a_e = id * 4, a_gap = GROUP * 4;
-  const bool a_wide = A_WIDE && aligned(args.a, ao), b_wide = B_WIDE && aligned(args.b, bo);
+  const bool a_wide = WIDE && (args.flags & A_WIDE) != 0 && aligned(args.a, ao);
+  const bool b_wide = WIDE && (args.flags & B_WIDE) != 0 && aligned(args.b, bo);
+#else
+  const bool a_wide = false, b_wide = false;
 #endif
+  const Share of_a = share(id, a_along, TILE_M, a_wide ? 4 : 1), of_b = share(id, !b_along, TILE_N, b_wide ? 4 : 1);
+  const uint a_gap = a_along ? PITCH_A : 1, b_gap = b_along ? 1 : PITCH_B;  // of four neighbours in a panel
   T sum[OWN][OWN], next_a[LOADS_A], next_b[LOADS_B];
   [[unroll]] for (uint i = 0; i < OWN; ++i)
     [[unroll]] for (uint j = 0; j < OWN; ++j) sum[i][j] = T(0);
   Entry own = Entry(0, 0, 0, 0);
-  if (GATHER != 0 && B_ALONG) own = args.of_column.at[min(column + bj.x, n - 1)];
+  if (GATHER != 0 && b_along) own = args.of_column.at[min(column + of_b.i, n - 1)];
 
   // One turn more than there are panels: the first only reads, the last only multiplies.
   uint now = 0;
@@ -128,8 +130,7 @@ void main() {
 #if defined(COMPUTE_f32)
       if (a_wide) {
         [[unroll]] for (uint q = 0; q < LOADS_A / 4; ++q) {
-          const uint e = a_e + q * a_gap, k = start + (A_ALONG ? e % STEP : e / TILE_M);
-          const uint r = row + (A_ALONG ? e / STEP : e % TILE_M);
+          const uint k = start + of_a.k + q * of_a.next_k, r = row + of_a.i + q * of_a.next_i;
           const bool inside = r < m && k < end;
           const vec4 v = load4(args.a, ao + (inside ? r * am + k * ak : 0));
           [[unroll]] for (uint l = 0; l < 4; ++l) next_a[4 * q + l] = inside ? v[l] : 0;
@@ -138,9 +139,9 @@ void main() {
 #endif
       {
         Entry entry = Entry(0, 0, 0, 0);
-        if (GATHER != 0) entry = args.of_inner.at[min(start + ap.x, end - 1)];
+        if (GATHER != 0) entry = args.of_inner.at[min(start + of_a.k, end - 1)];
         [[unroll]] for (uint q = 0; q < LOADS_A; ++q) {
-          const uint k = start + ap.x + q * ap.y, r = row + ai.x + q * ai.y;
+          const uint k = start + of_a.k + q * of_a.next_k, r = row + of_a.i + q * of_a.next_i;
           const bool inside = r < m && k < end;
           const T v = load(IN, args.a, ao + (inside ? r * am + (GATHER != 0 ? entry.plain : k * ak) : 0));
           next_a[q] = inside ? v : T(0);
@@ -149,8 +150,7 @@ void main() {
 #if defined(COMPUTE_f32)
       if (b_wide) {
         [[unroll]] for (uint q = 0; q < LOADS_B / 4; ++q) {
-          const uint e = a_e + q * a_gap, k = start + (B_ALONG ? e / TILE_N : e % STEP);
-          const uint c = column + (B_ALONG ? e % TILE_N : e / STEP);
+          const uint k = start + of_b.k + q * of_b.next_k, c = column + of_b.i + q * of_b.next_i;
           const bool inside = c < n && k < end;
           const vec4 v = load4(args.b, bo + (inside ? k * bk + c * bn : 0));
           [[unroll]] for (uint l = 0; l < 4; ++l) next_b[4 * q + l] = inside ? v[l] : 0;
@@ -159,9 +159,9 @@ void main() {
 #endif
       {
         Entry entry = own;
-        if (GATHER != 0 && !B_ALONG) entry = args.of_inner.at[min(start + bp.x, end - 1)];
+        if (GATHER != 0 && !b_along) entry = args.of_inner.at[min(start + of_b.k, end - 1)];
         [[unroll]] for (uint q = 0; q < LOADS_B; ++q) {
-          const uint k = start + bp.x + q * bp.y, c = column + bj.x + q * bj.y;
+          const uint k = start + of_b.k + q * of_b.next_k, c = column + of_b.i + q * of_b.next_i;
           const bool inside = c < n && k < end;
           T v;
           if (GATHER == 0)
@@ -175,37 +175,23 @@ void main() {
       }
     }
     if (start > first) {
-      const uint of_a = now * STEP * PITCH_A, of_b = now * STEP * PITCH_B;
+      const uint from_a = now * STEP * PITCH_A, from_b = now * STEP * PITCH_B;
       for (uint p = 0; p < STEP; ++p) {
         T x[OWN], y[OWN];
-        [[unroll]] for (uint i = 0; i < OWN; ++i) x[i] = panel_a[of_a + p * PITCH_A + id / ACROSS + DOWN * i];
-        [[unroll]] for (uint j = 0; j < OWN; ++j) y[j] = panel_b[of_b + p * PITCH_B + id % ACROSS + ACROSS * j];
+        [[unroll]] for (uint i = 0; i < OWN; ++i) x[i] = panel_a[from_a + p * PITCH_A + id / ACROSS + DOWN * i];
+        [[unroll]] for (uint j = 0; j < OWN; ++j) y[j] = panel_b[from_b + p * PITCH_B + id % ACROSS + ACROSS * j];
         [[unroll]] for (uint i = 0; i < OWN; ++i)
           [[unroll]] for (uint j = 0; j < OWN; ++j) sum[i][j] += x[i] * y[j];
       }
     }
     if (reads) {
-      const uint of_a = (now ^ 1) * STEP * PITCH_A, of_b = (now ^ 1) * STEP * PITCH_B;
-#if defined(COMPUTE_f32)
-      if (a_wide) {
-        [[unroll]] for (uint q = 0; q < LOADS_A; ++q) {
-          const uint e = a_e + q / 4 * a_gap + q % 4;
-          panel_a[of_a + (A_ALONG ? e % STEP : e / TILE_M) * PITCH_A + (A_ALONG ? e / STEP : e % TILE_M)] = next_a[q];
-        }
-      } else
-#endif
-        [[unroll]] for (uint q = 0; q < LOADS_A; ++q)
-          panel_a[of_a + (ap.x + q * ap.y) * PITCH_A + ai.x + q * ai.y] = next_a[q];
-#if defined(COMPUTE_f32)
-      if (b_wide) {
-        [[unroll]] for (uint q = 0; q < LOADS_B; ++q) {
-          const uint e = a_e + q / 4 * a_gap + q % 4;
-          panel_b[of_b + (B_ALONG ? e / TILE_N : e % STEP) * PITCH_B + (B_ALONG ? e % TILE_N : e / STEP)] = next_b[q];
-        }
-      } else
-#endif
-        [[unroll]] for (uint q = 0; q < LOADS_B; ++q)
-          panel_b[of_b + (bp.x + q * bp.y) * PITCH_B + bj.x + q * bj.y] = next_b[q];
+      const uint to_a = (now ^ 1) * STEP * PITCH_A + of_a.k * PITCH_A + of_a.i;
+      const uint to_b = (now ^ 1) * STEP * PITCH_B + of_b.k * PITCH_B + of_b.i;
+      const uint far_a = of_a.next_k * PITCH_A + of_a.next_i, far_b = of_b.next_k * PITCH_B + of_b.next_i;
+      [[unroll]] for (uint q = 0; q < LOADS_A; ++q)
+        panel_a[to_a + (a_wide ? q / 4 * far_a + q % 4 * a_gap : q * far_a)] = next_a[q];
+      [[unroll]] for (uint q = 0; q < LOADS_B; ++q)
+        panel_b[to_b + (b_wide ? q / 4 * far_b + q % 4 * b_gap : q * far_b)] = next_b[q];
     }
     barrier();
   }
@@ -214,7 +200,7 @@ void main() {
       const uint r = row + id / ACROSS + DOWN * i, s = column + id % ACROSS + ACROSS * j;
       if (r >= m || s >= n) continue;
       T value = sum[i][j];
-      if (HAS_C) value += load(IN, args.c, co + r * args.cm + s * args.cn);
+      if ((args.flags & HAS_C) != 0) value += load(IN, args.c, co + r * args.cm + s * args.cn);
       const uint step = PLACED ? args.of_column.at[s].plain : s * args.yn;
       store(OUT, args.y, yo + r * args.ym + step, value);
     }

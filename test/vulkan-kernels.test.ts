@@ -276,6 +276,41 @@ vulkan('products', () => {
   });
 });
 
+vulkan('elements put by index', () => {
+  const indices = (shape: number[], size: number) => {
+    b.manualSeed(3);
+    return b.randint(-size, size, shape);
+  };
+
+  test('scatter, scatterAdd and indexAdd of short, long and many lines, many to one place', () => {
+    for (const [lines, n, size] of [[3, 5, 4], [5, 65, 7], [2, 3000, 900], [1, 70_001, 3], [1, 5000, 20_000], [20_000, 70, 9]] as const)
+      for (const dtype of ['f32', 'i32'] as const) {
+        const at = `${lines} lines of ${n} into ${size}, ${dtype}`;
+        const [x, i, src] = [random([lines, size], dtype), indices([lines, n], size), random([lines, n], dtype)];
+        compare((x, i, s) => [b.scatter(x, 1, i, s), b.scatterAdd(x, 1, i, s)], [x, i, src], 2e-5, at);
+        const turned = (t: Tensor) => b.permute(t, [1, 0]);
+        if (lines < 100)
+          compare((x, i, s) => b.scatterAdd(turned(x), 0, turned(i), turned(s)), [x, i, src], 2e-5, `${at}, turned`);
+      }
+    for (const [n, size, width] of [[300, 40, 33], [5000, 3, 2], [70, 1000, 1]] as const)
+      compare(
+        (x, i, s) => [b.indexAdd(x, 0, i, s), b.indexAdd(b.permute(x, [1, 0]), 1, i, b.permute(s, [1, 0]))],
+        [random([size, width]), indices([n], size), random([n, width])],
+        2e-5,
+        `${n} rows of ${width} into ${size}`,
+      );
+    for (const dtype of ['f64', 'f16', 'bf16', 'i64', 'u8'] as const)
+      compare(
+        (x, i, s) => b.scatterAdd(x, 1, i, s),
+        [b.mul(random([2, 50], dtype), 0), indices([2, 100], 50), random([2, 100], dtype)],
+        tolerance(dtype),
+        dtype,
+      );
+    const wrong = b.scatterAdd(b.zeros([4]).to(device), 0, b.full([100], 4, { dtype: 'i32', device }), b.ones([100], { device }));
+    expect(() => wrong.dataSync()).toThrow('index 4 is out of range for a dim of size 4');
+  });
+});
+
 vulkan('afterwards', () => {
   test('the validation layers have nothing to say', () => {
     expect(b.devices().find(({ id }) => id === device)!.messages).toBe(0);

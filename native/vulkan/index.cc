@@ -1,5 +1,6 @@
 // Moving elements by index: gather, scatter, indexSelect and their sums; cat. Where several may go to one place, one
-// invocation takes all that can, in order: results are the same at every run.
+// invocation takes all that do, in order: results are the same at every run. Those are the elements of a line, or,
+// where lines are few and long, of a run of equal targets after they were sorted.
 #include "shade.h"
 
 namespace brasa::vk {
@@ -24,6 +25,110 @@ Status copy(Maker& m, const Source& from, const Layout& in, const Source& to, co
   return make_elementwise(part);
 }
 
+constexpr int64_t kShort = 64;  // elements of a line that one invocation puts
+constexpr int64_t kManyLines = 1 << 14;
+
+// What is put: the elements `from`, by targets along dim. Walked is the shape of index (many), or of src.
+struct Put {
+  const Layout &index, &src, &out;
+  int dim;
+  bool many, add;
+  int64_t n;  // along dim
+
+  Layout walked() const { return many ? index : src; }
+};
+
+// Into out, which holds x, by runs of equal targets: each is the work of the invocation of its first element.
+Status put_sorted(Maker& m, const Put& p) {
+  Layout lines = p.many ? p.index : Layout{k_i32, 1, {1}, {1}};
+  if (p.many) lines.shape[p.dim] = 1;
+  const int64_t count = count_of(lines) * p.n;
+  const Layout targets = {k_i32, 2, {count / p.n, p.n}, {p.n, 1}};
+  const Source given = m.scratch(4 * count), sorted = m.scratch(4 * count), places = m.scratch(4 * count);
+  {
+    Shade s(m);
+    Shade::Tensor i = s.in(1), to = s.operand(given, targets, true);
+    const Id fault = s.fault();
+    s.strides(i, p.index);
+    const auto sizes = s.sizes(lines);
+    const U32 n = s.u32(p.n), room = s.u32(p.out.shape[p.dim]);
+    s.each(count, [&](U32 element) {
+      const U32 line = element / n, k = element - line * n;
+      std::vector<U32> at = s.unravel(line, sizes);
+      at[p.many ? p.dim : 0] = k;
+      s.store(to, element, s.checked_index(fault, i, s.offset(i, at), room).id());
+    });
+    const Status status = s.finish();
+    if (status != kOk) return status;
+  }
+  const Layout both[] = {targets, targets};
+  const double params[] = {1, 0};
+  const Call order = {op_id("sort"), 1, 2, 2, 0, &targets, both, params};
+  Maker part = {m.gpu, m.plan, order, {given, sorted, places}, 0};
+  Status status = make_sort(part);
+  // Runs of more than an invocation may have turns are added in several goes.
+  const int64_t most = m.gpu.features().most_turns - 256, step = p.add && p.n > most ? most : p.n;
+  for (int64_t begin = 0; begin < p.n && status == kOk; begin += step) {
+    Layout line = p.walked();  // of targets, over the walked dims
+    int64_t stride = p.n;
+    for (int d = line.ndim - 1; d >= 0; --d) {
+      line.strides[d] = p.many && d != p.dim ? stride : 0;
+      if (p.many && d != p.dim) stride *= line.shape[d];
+    }
+    Shade s(m);
+    Shade::Tensor from = s.in(2), key = s.operand(sorted, targets, false), place = s.operand(places, targets, false);
+    Shade::Tensor to = s.out(0);
+    s.strides(from, p.src);
+    s.strides(key, line);
+    s.strides(to, p.out);
+    const auto sizes = s.sizes(p.walked());
+    const U32 n = s.u32(p.n), low = s.u32(begin), high = s.u32(begin + step < p.n ? begin + step : p.n);
+    s.each(count_of(p.walked()), [&](U32 element) {
+      std::vector<U32> at = s.unravel(element, sizes);
+      const U32 j = at[p.dim], base = s.offset(key, at);
+      const auto key_at = [&](U32 i) { return I32::of(s.load(key, base + i)); };
+      const auto source = [&](U32 i) {
+        at[p.dim] = U32::of(s.load(place, base + i));
+        return s.offset(from, at);
+      };
+      const I32 own = key_at(j);
+      const auto target = [&] {
+        at[p.dim] = U32::of(own.id());
+        return s.offset(to, at);
+      };
+      // The neighbour that, if it is of the same run, does the work.
+      const U32 edge = p.add ? U32(0) : n - U32(1);
+      const I32 last = I32::mask(recording->pure(spv::IEqual, Type::kBool, {j.id(), edge.id()}));
+      const U32 next = choose(last.condition(), j, p.add ? j - U32(1) : j + U32(1));
+      const I32 works = last | I32::mask((key_at(next) != own).condition());
+      s.module().when(works.condition(), [&] {
+        if (!p.add) {
+          const U32 element = source(j);
+          return s.store_raw(to, target(), s.load_raw(from, element));
+        }
+        // Where the run ends: how many are not greater.
+        Var<int32_t> found(I32(0));
+        s.loop(U32(0), U32(32), U32(1), [&](U32 bit) {
+          const U32 so_far = U32::of(found.get().id()), probe = so_far + (U32(0x80000000u) >> bit);
+          const Id fits = recording->pure(spv::LogicalAnd, Type::kBool, {so_far < probe, probe < n + U32(1)});
+          const I32 taken = I32::mask(fits) & (key_at(choose(fits, probe - U32(1), U32(0))) <= own);
+          found.set(select(taken, I32::of(probe.id()), found.get()));
+        });
+        const U32 first = choose(j < low, low, j), end = smaller(U32::of(found.get().id()), high);
+        visit_compute(compute_dtype(p.out.dtype), [&](auto zero) {
+          using V = Vec<decltype(zero)>;
+          const U32 result = target();
+          Var<decltype(zero)> sum(V::of(s.load(to, result)));
+          s.loop(first, end, U32(1), [&](U32 i) { sum.set(sum.get() + V::of(s.load(from, source(i)))); });
+          s.store(to, result, sum.get().id());
+        });
+      });
+    });
+    status = s.finish();
+  }
+  return status;
+}
+
 // out = x but for what is put there: for each line of index along dim, in order. many: index has x's dims, else one.
 Status put(Maker& m, bool many, bool add) {
   const Call& call = m.call;
@@ -32,22 +137,25 @@ Status put(Maker& m, bool many, bool add) {
   if (!is_index(index) || src.dtype != x.dtype || out.dtype != x.dtype) return kUnsupported;
   const int dim = dim_of(call, x);
   if (dim < 0 || src.ndim != x.ndim || index.ndim != (many ? x.ndim : 1)) return kInvalid;
-  Status status = copy(m, m.in(0), x, m.out(0), out);
+  const Status status = copy(m, m.in(0), x, m.out(0), out);
   if (status != kOk) return status;
+  const Put p = {index, src, out, dim, many, add, many ? index.shape[dim] : index.shape[0]};
+  const int64_t length = p.n;
+  Layout lines = p.walked();
+  lines.shape[dim] = 1;
+  if (count_of(lines) * length == 0) return kOk;
+  if (length > kShort && (count_of(lines) < kManyLines || length > m.gpu.features().most_turns))
+    return put_sorted(m, p);
   Shade s(m);
   Shade::Tensor i = s.in(1), from = s.in(2), to = s.out(0);
   const Id fault = s.fault();
   s.strides(i, index);
   s.strides(from, src);
   s.strides(to, out);
-  // What is walked: the shape of index, or of src.
-  Layout lines = many ? index : src;
-  const int64_t length = many ? index.shape[dim] : index.shape[0];
-  lines.shape[dim] = 1;
   const auto sizes = s.sizes(lines);
   const U32 n = s.u32(length), room = s.u32(out.shape[dim]);
   s.turns(length);
-  s.each(length == 0 ? 0 : count_of(lines), [&](U32 line) {
+  s.each(count_of(lines), [&](U32 line) {
     std::vector<U32> along = s.unravel(line, sizes);
     s.loop(U32(0), n, U32(1), [&](U32 k) {
       along[dim] = k;

@@ -2,7 +2,7 @@ import { fileURLToPath } from 'node:url';
 import { defineConfig } from 'vitest/config';
 
 // `npm test` runs the quick project in under 3 minutes; `npm run test:all` the slow one too; `npm run test:nightly` more random graphs.
-const slow = ['test/packaging.test.ts', 'test/bench.test.ts'];
+const slow = ['test/packaging.test.ts', 'test/bench.test.ts', 'test/vulkan-kernels.test.ts'];
 const lib = fileURLToPath(new URL('lib', import.meta.url));
 
 export default defineConfig({

@@ -3,7 +3,7 @@ process.env.BRASA_VULKAN_VALIDATION = '1'; // before the library is opened
 import { describe, expect, test } from 'vitest';
 import * as b from '../lib/index.js';
 import { whyMissing } from '../lib/core/device.js';
-import { type DType, noGrad, Tensor } from '../lib/index.js';
+import { type DType, noGrad, type Tensor } from '../lib/index.js';
 
 const reason = whyMissing('vulkan');
 const device = reason === '' ? b.devices().find(({ id }) => id.startsWith('vulkan'))!.id : '';
@@ -57,7 +57,17 @@ vulkan('reductions', () => {
     norm: (x, dims) => b.norm(x, dims),
     prod: (x, dims) => b.prod(b.add(1, b.mul(x, 0.01)), dims),
   };
-  const shapes = [[1, 1], [3, 5], [7, 33], [257, 4], [5, 255], [4, 1025], [1025, 3], [2, 40_000], [40_000, 2]];
+  const shapes = [
+    [1, 1],
+    [3, 5],
+    [7, 33],
+    [257, 4],
+    [5, 255],
+    [4, 1025],
+    [1025, 3],
+    [2, 40_000],
+    [40_000, 2],
+  ];
 
   test.each(Object.keys(folds).concat(Object.keys(floats)))('%s of rows, of columns and of all', (name) => {
     for (const shape of shapes)
@@ -85,7 +95,12 @@ vulkan('reductions', () => {
   });
 
   test('arguments of extremes: the first of equals, and NaN before all', () => {
-    for (const shape of [[3, 1], [5, 37], [300, 2], [2, 70_001]])
+    for (const shape of [
+      [3, 1],
+      [5, 37],
+      [300, 2],
+      [2, 70_001],
+    ])
       for (const dim of [0, 1]) {
         const at = `(${shape}) along ${dim}`;
         compare((x) => [b.argmax(x, dim), b.argmin(x, dim)], [random(shape)], 0, at);
@@ -101,7 +116,12 @@ vulkan('reductions', () => {
   });
 
   test('with a program before them, fused', () => {
-    for (const shape of [[1, 7], [130, 257], [3, 70_000], [5000, 12]])
+    for (const shape of [
+      [1, 7],
+      [130, 257],
+      [3, 70_000],
+      [5000, 12],
+    ])
       for (const dims of [[0], [1], [0, 1]])
         compare(
           b.compile((x: Tensor) => {
@@ -129,13 +149,27 @@ vulkan('kernels of rows', () => {
   test('softmax and logSoftmax with their gradients, along rows and columns', () => {
     for (const f of [b.softmax, b.logSoftmax])
       for (const n of sizes)
-        for (const shape of [[3, n], [n, 35]]) {
+        for (const shape of [
+          [3, n],
+          [n, 35],
+        ]) {
           const dim = shape[0] === 3 ? 1 : 0;
-          compare((x, g) => withGradients((x) => f(x, dim), [x], g), [random(shape), random(shape)], 3e-6, `${f.name} of (${shape})`);
+          compare(
+            (x, g) => withGradients((x) => f(x, dim), [x], g),
+            [random(shape), random(shape)],
+            3e-6,
+            `${f.name} of (${shape})`,
+          );
         }
     for (const dtype of ['f64', 'f16', 'bf16'] as const)
       compare((x) => [b.softmax(x, 1), b.logSoftmax(x, 0)], [random([5, 77], dtype)], tolerance(dtype), dtype);
-    const edge = b.tensor([[-Infinity, -Infinity], [-Infinity, 1], [Infinity, 1], [NaN, 1], [300, -300]]);
+    const edge = b.tensor([
+      [-Infinity, -Infinity],
+      [-Infinity, 1],
+      [Infinity, 1],
+      [NaN, 1],
+      [300, -300],
+    ]);
     compare((x) => [b.softmax(x, 1), b.logSoftmax(x, 1)], [edge], 1e-6, 'values at the edge');
   });
 
@@ -151,7 +185,8 @@ vulkan('kernels of rows', () => {
           const weight = b.add(b.rand([n]), 0.5);
           const target = b.remainder(random([37], 'i32'), n);
           compare(
-            (x, t, w) => withGradients((x) => b.crossEntropy(x, t, { ...options, ...(weighted ? { weight: w } : {}) }), [x]),
+            (x, t, w) =>
+              withGradients((x) => b.crossEntropy(x, t, { ...options, ...(weighted ? { weight: w } : {}) }), [x]),
             [random([37, n]), target, weight],
             5e-6,
             `of (37, ${n}), ${JSON.stringify(options)}${weighted ? ', weighted' : ''}`,
@@ -174,7 +209,13 @@ vulkan('kernels of rows', () => {
   });
 
   test('batchNorm and its gradients', () => {
-    for (const shape of [[2, 3], [64, 130], [5, 3, 7], [4, 33, 9, 11], [2, 2, 150, 151]]) {
+    for (const shape of [
+      [2, 3],
+      [64, 130],
+      [5, 3, 7],
+      [4, 33, 9, 11],
+      [2, 2, 150, 151],
+    ]) {
       const c = shape[1]!;
       const f = (x: Tensor, w: Tensor, d: Tensor, g: Tensor) =>
         withGradients((x, w, d) => b.batchNorm(x, null, w, d, { training: true }), [x, w, d], g);
@@ -188,7 +229,16 @@ vulkan('kernels of rows', () => {
 
 vulkan('scans and orders', () => {
   test('cumsum and cumprod of lines and columns', () => {
-    for (const shape of [[1, 1], [3, 5], [2, 1024], [3, 1025], [2, 70_001], [70_001, 2], [300, 700], [1, 300_000]])
+    for (const shape of [
+      [1, 1],
+      [3, 5],
+      [2, 1024],
+      [3, 1025],
+      [2, 70_001],
+      [70_001, 2],
+      [300, 700],
+      [1, 300_000],
+    ])
       for (const dim of [0, 1]) {
         const at = `(${shape}) along ${dim}`;
         compare((x) => b.cumsum(x, dim), [b.rand(shape)], 2e-6, at);
@@ -203,7 +253,17 @@ vulkan('scans and orders', () => {
   test('sort is stable, NaN last, at all sizes', () => {
     const sorts = (x: Tensor, dim: number) =>
       [false, true].flatMap((descending) => Object.values(b.sort(x, dim, { descending })) as Tensor[]);
-    for (const shape of [[1, 1], [5, 2], [700, 3], [9, 31], [4, 513], [3, 2048], [2, 2049], [3, 5000], [1, 20_000]]) {
+    for (const shape of [
+      [1, 1],
+      [5, 2],
+      [700, 3],
+      [9, 31],
+      [4, 513],
+      [3, 2048],
+      [2, 2049],
+      [3, 5000],
+      [1, 20_000],
+    ]) {
       compare((x) => sorts(x, 1), [random(shape)], 0, `rows of (${shape})`);
       compare((x) => sorts(b.permute(x, [1, 0]), 0), [random(shape, 'i32')], 0, `columns of (${shape}), with equals`);
     }
@@ -216,7 +276,15 @@ vulkan('scans and orders', () => {
   test('topk of short, long and equal rows', () => {
     const tops = (x: Tensor, k: number) =>
       [true, false].flatMap((largest) => Object.values(b.topk(x, k, 1, { largest })) as Tensor[]);
-    for (const [n, k] of [[1, 1], [10, 3], [1000, 5], [5000, 7], [5000, 3000], [100_000, 900], [3000, 3000]] as const)
+    for (const [n, k] of [
+      [1, 1],
+      [10, 3],
+      [1000, 5],
+      [5000, 7],
+      [5000, 3000],
+      [100_000, 900],
+      [3000, 3000],
+    ] as const)
       for (const dtype of ['f32', 'i32', 'i64'] as const)
         compare((x) => tops(x, k), [random([3, n], dtype)], 0, `${k} of ${n}, ${dtype}`);
   });
@@ -229,14 +297,32 @@ vulkan('scans and orders', () => {
 
 vulkan('products', () => {
   test('of matrices around the edges of tiles, turned and batched', () => {
-    for (const [m, k, n] of [[1, 1, 1], [3, 5, 7], [33, 17, 40], [64, 16, 64], [65, 33, 129], [100, 260, 96], [257, 64, 130]] as const) {
+    for (const [m, k, n] of [
+      [1, 1, 1],
+      [3, 5, 7],
+      [33, 17, 40],
+      [64, 16, 64],
+      [65, 33, 129],
+      [100, 260, 96],
+      [257, 64, 130],
+    ] as const) {
       const [x, y] = [random([m, k]), random([k, n])];
       const at = `(${m}, ${k}) by (${k}, ${n})`;
       compare(b.matmul, [x, y], 3e-6, at);
-      compare((x, y) => b.matmul(b.permute(x, [1, 0]), b.permute(y, [1, 0])), [random([k, m]), random([n, k])], 3e-6, `${at}, turned`);
+      compare(
+        (x, y) => b.matmul(b.permute(x, [1, 0]), b.permute(y, [1, 0])),
+        [random([k, m]), random([n, k])],
+        3e-6,
+        `${at}, turned`,
+      );
     }
     compare(b.matmul, [random([3, 1, 70, 20]), random([1, 5, 20, 66])], 3e-6, 'a batch that is broadcast');
-    compare((x, y) => b.matmul(b.slice(x, 1, 1, 41), b.slice(y, 0, 3, 43)), [random([70, 44]), random([44, 70])], 3e-6, 'of slices');
+    compare(
+      (x, y) => b.matmul(b.slice(x, 1, 1, 41), b.slice(y, 0, 3, 43)),
+      [random([70, 44]), random([44, 70])],
+      3e-6,
+      'of slices',
+    );
     compare(b.matmul, [random([300, 128]), random([128, 2000])], 3e-6, 'many tiles');
     for (const dtype of ['f64', 'f16', 'bf16', 'i32', 'i64', 'i8'] as const)
       for (const k of [12, 300])
@@ -244,7 +330,14 @@ vulkan('products', () => {
   });
 
   test('along a long K, in parts, and with vectors', () => {
-    for (const [m, k, n] of [[40, 70_000, 33], [64, 4096, 64], [5, 5003, 9], [1, 3000, 700], [700, 3000, 1], [2, 70_000, 2]] as const) {
+    for (const [m, k, n] of [
+      [40, 70_000, 33],
+      [64, 4096, 64],
+      [5, 5003, 9],
+      [1, 3000, 700],
+      [700, 3000, 1],
+      [2, 70_000, 2],
+    ] as const) {
       const at = `(${m}, ${k}) by (${k}, ${n})`;
       compare(b.matmul, [b.rand([m, k]), b.rand([k, n])], 3e-6, at);
       compare((x, y) => b.matmul(x, b.permute(y, [1, 0])), [b.rand([m, k]), b.rand([n, k])], 3e-6, `${at}, turned`);
@@ -269,10 +362,20 @@ vulkan('products', () => {
       const inputs = [random([...x]), b.mul(random([...w]), 0.1), random([w[0]])];
       compare((...t) => withGradients(f, t), inputs, 1e-5, at);
       const last = (t: Tensor) => b.permute(b.contiguous(b.permute(t, [0, 2, 3, 1])), [0, 3, 1, 2]);
-      compare((x, w, c) => withGradients((x, w, c) => f(last(x), last(w), c), [x, w, c]), inputs, 1e-5, `${at}, channels last`);
+      compare(
+        (x, w, c) => withGradients((x, w, c) => f(last(x), last(w), c), [x, w, c]),
+        inputs,
+        1e-5,
+        `${at}, channels last`,
+      );
     }
     for (const dtype of ['f64', 'f16', 'bf16'] as const)
-      compare((x, w) => b.conv2d(x, w, null, { padding: 1 }), [random([2, 8, 9, 9], dtype), random([16, 8, 3, 3], dtype)], tolerance(dtype), dtype);
+      compare(
+        (x, w) => b.conv2d(x, w, null, { padding: 1 }),
+        [random([2, 8, 9, 9], dtype), random([16, 8, 3, 3], dtype)],
+        tolerance(dtype),
+        dtype,
+      );
   });
 });
 
@@ -283,7 +386,14 @@ vulkan('elements put by index', () => {
   };
 
   test('scatter, scatterAdd and indexAdd of short, long and many lines, many to one place', () => {
-    for (const [lines, n, size] of [[3, 5, 4], [5, 65, 7], [2, 3000, 900], [1, 70_001, 3], [1, 5000, 20_000], [20_000, 70, 9]] as const)
+    for (const [lines, n, size] of [
+      [3, 5, 4],
+      [5, 65, 7],
+      [2, 3000, 900],
+      [1, 70_001, 3],
+      [1, 5000, 20_000],
+      [20_000, 70, 9],
+    ] as const)
       for (const dtype of ['f32', 'i32'] as const) {
         const at = `${lines} lines of ${n} into ${size}, ${dtype}`;
         const [x, i, src] = [random([lines, size], dtype), indices([lines, n], size), random([lines, n], dtype)];
@@ -292,7 +402,11 @@ vulkan('elements put by index', () => {
         if (lines < 100)
           compare((x, i, s) => b.scatterAdd(turned(x), 0, turned(i), turned(s)), [x, i, src], 2e-5, `${at}, turned`);
       }
-    for (const [n, size, width] of [[300, 40, 33], [5000, 3, 2], [70, 1000, 1]] as const)
+    for (const [n, size, width] of [
+      [300, 40, 33],
+      [5000, 3, 2],
+      [70, 1000, 1],
+    ] as const)
       compare(
         (x, i, s) => [b.indexAdd(x, 0, i, s), b.indexAdd(b.permute(x, [1, 0]), 1, i, b.permute(s, [1, 0]))],
         [random([size, width]), indices([n], size), random([n, width])],
@@ -306,7 +420,12 @@ vulkan('elements put by index', () => {
         tolerance(dtype),
         dtype,
       );
-    const wrong = b.scatterAdd(b.zeros([4]).to(device), 0, b.full([100], 4, { dtype: 'i32', device }), b.ones([100], { device }));
+    const wrong = b.scatterAdd(
+      b.zeros([4]).to(device),
+      0,
+      b.full([100], 4, { dtype: 'i32', device }),
+      b.ones([100], { device }),
+    );
     expect(() => wrong.dataSync()).toThrow('index 4 is out of range for a dim of size 4');
   });
 });

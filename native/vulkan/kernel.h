@@ -116,7 +116,8 @@ inline uint32_t groups_for(const Gpu& gpu, int64_t n, int64_t each) {
 }
 
 // Sums or products along a dim of all elements up to each: of x, as integers or floats of the output's compute type.
-Status add_scan(Maker& m, const Source& from, const Layout& x, const Source& to, const Layout& y, int dim, bool product);
+Status add_scan(Maker& m, const Source& from, const Layout& x, const Source& to, const Layout& y, int dim,
+                bool product);
 
 // The families: one file each.
 Status make_elementwise(Maker& m);

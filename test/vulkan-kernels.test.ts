@@ -430,6 +430,41 @@ vulkan('elements put by index', () => {
   });
 });
 
+vulkan('attention', () => {
+  test('of sizes around the edges of a block, in each way to hide keys', () => {
+    const sizes = [
+      [2, 4, 2, 33, 65, 20, 31],
+      [1, 2, 1, 1, 200, 128, 128],
+      [2, 3, 3, 64, 32, 33, 97],
+      [1, 1, 1, 70, 3, 5, 129],
+    ] as const;
+    for (const [batch, heads, groups, queries, keys, depth, width] of sizes)
+      for (const causal of [false, true, 'last'] as const) {
+        const at = `(${queries}, ${depth}) with (${keys}, ${width}), causal ${causal}`;
+        const inputs = [
+          random([batch, heads, queries, depth]),
+          random([batch, groups, keys, depth]),
+          random([batch, groups, keys, width]),
+        ];
+        const lengths = b.full([batch], Math.ceil(keys / 2), { dtype: 'i32' });
+        const mask = b.gt(random([queries, keys]), -0.5);
+        const f = b.scaledDotProductAttention;
+        compare((...x) => withGradients((q, k, v) => f(q, k, v, { causal }), x), inputs, 2e-5, at);
+        compare(
+          (q, k, v, m, n) => f(q!, k!, v!, { causal, mask: m!, lengths: n! }),
+          [...inputs, mask, lengths],
+          5e-6,
+          at,
+        );
+        const halves = inputs.map((x) => x.to('f16'));
+        compare((q, k, v) => f(q!, k!, v!, { causal }), halves, tolerance('f16'), `${at}, f16`);
+      }
+    const hidden = b.zeros([1, 2, 40, 50]).to('bool');
+    const nothing = (q: Tensor, m: Tensor) => b.scaledDotProductAttention(q, q, q, { mask: b.slice(m, 3, 0, 40) });
+    compare(nothing, [random([1, 2, 40, 8]), hidden], 0, 'a mask that hides all');
+  });
+});
+
 vulkan('afterwards', () => {
   test('the validation layers have nothing to say', () => {
     expect(b.devices().find(({ id }) => id === device)!.messages).toBe(0);

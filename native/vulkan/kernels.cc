@@ -29,6 +29,7 @@ const Kernel kKernels[] = {
     {"layerNormGrad", make_layer_norm_grad},
     {"batchNorm", make_batch_norm},
     {"batchNormGrad", make_batch_norm_grad},
+    {"attention", make_attention},
     {"arange", make_arange},
     {"random", make_random},
     {"dropout", make_dropout},

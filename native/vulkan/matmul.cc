@@ -290,7 +290,7 @@ Status add_product(Maker& m, const Product& p) {
   }
   const int64_t most = m.gpu.features().most_groups < 65535 ? m.gpu.features().most_groups : 65535;
   const int64_t across = total < most ? total : most, down = (total + across - 1) / across;
-  if (down > most) return kUnsupported;
+  if (down > 65535) return kUnsupported;
   d.groups[0] = static_cast<uint32_t>(across);
   d.groups[1] = static_cast<uint32_t>(down);
   const std::vector<uint32_t> constants = {tiling.group(),

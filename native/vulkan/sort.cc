@@ -2,6 +2,8 @@
 // flipped when descending) and its place, which decides among equals. A work group sorts a block of items in shared
 // memory (Batcher's bitonic network); sorted runs are merged in pairs, each item finding its place in the other run; of
 // a topk with small k the first k of each block go on.
+#include <utility>
+
 #include "shade.h"
 
 namespace brasa::vk {

@@ -3,6 +3,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "pretend.h"
+
 namespace brasa::vk {
 
 Gpu::Gpu(VkPhysicalDevice physical) : physical_(physical) {
@@ -20,15 +22,15 @@ Gpu::Gpu(VkPhysicalDevice physical) : physical_(physical) {
   vkGetPhysicalDeviceProperties2(physical, &properties);
   missing_ = !features12.bufferDeviceAddress        ? "it has no buffer device addresses"
              : !features12.timelineSemaphore        ? "it has no timeline semaphores"
-             : !has.features.shaderInt64            ? "it has no 64-bit integers"
-             : !features11.storageBuffer16BitAccess ? "it has no 16-bit storage"
-             : !features12.storageBuffer8BitAccess  ? "it has no 8-bit storage"
+             : !has.features.shaderInt64 || pretends("no-i64") ? "it has no 64-bit integers"
                                                     : nullptr;
-  features_.float64 = has.features.shaderFloat64;
-  features_.controls = {
+  features_.target = {
       {controls.shaderSignedZeroInfNanPreserveFloat32 == VK_TRUE,
        controls.shaderSignedZeroInfNanPreserveFloat64 == VK_TRUE},
-      {controls.shaderRoundingModeRTEFloat32 == VK_TRUE, controls.shaderRoundingModeRTEFloat64 == VK_TRUE}};
+      {controls.shaderRoundingModeRTEFloat32 == VK_TRUE, controls.shaderRoundingModeRTEFloat64 == VK_TRUE},
+      has.features.shaderFloat64 && !pretends("no-f64"),
+      features12.storageBuffer8BitAccess && !pretends("no-8bit"),
+      features11.storageBuffer16BitAccess && !pretends("no-16bit")};
   const VkPhysicalDeviceLimits& limits = properties_.limits;
   while (features_.group > limits.maxComputeWorkGroupInvocations || features_.group > limits.maxComputeWorkGroupSize[0])
     features_.group /= 2;
@@ -66,12 +68,13 @@ Status Gpu::fail(const char* what, VkResult result) {
 Status Gpu::open() {
   if (device_ || opened_ != kOk) return opened_;
   VkPhysicalDeviceVulkan12Features features12 = {VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES};
-  features12.bufferDeviceAddress = features12.timelineSemaphore = features12.storageBuffer8BitAccess = VK_TRUE;
+  features12.bufferDeviceAddress = features12.timelineSemaphore = VK_TRUE;
+  features12.storageBuffer8BitAccess = features_.target.storage8;
   VkPhysicalDeviceVulkan11Features features11 = {VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_1_FEATURES, &features12};
-  features11.storageBuffer16BitAccess = VK_TRUE;
+  features11.storageBuffer16BitAccess = features_.target.storage16;
   VkPhysicalDeviceFeatures2 wanted = {VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2, &features11};
   wanted.features.shaderInt64 = VK_TRUE;
-  wanted.features.shaderFloat64 = features_.float64;
+  wanted.features.shaderFloat64 = features_.target.float64;
   const float priority = 1;
   VkDeviceQueueCreateInfo queue = {VK_STRUCTURE_TYPE_DEVICE_QUEUE_CREATE_INFO};
   queue.queueFamilyIndex = family_;
@@ -120,7 +123,7 @@ void Gpu::info(DeviceInfo* out) const {
   out->emulated = properties_.deviceType == VK_PHYSICAL_DEVICE_TYPE_CPU;
   out->messages = validation_messages();
   out->dtypes = (1 << kDTypeCount) - 1;
-  if (!features_.float64) out->dtypes &= ~(1 << k_f64);
+  if (!features_.target.float64) out->dtypes &= ~(1 << k_f64);
 }
 
 Status Gpu::make_pipeline(const std::string& key, const uint32_t* words, size_t bytes,

@@ -9,10 +9,9 @@
 
 namespace brasa::vk {
 
-// What kernels may count on. Device addresses, timeline semaphores, 64-bit integers and narrow storage are required.
+// What kernels may count on. Device addresses, timeline semaphores and 64-bit integers are required.
 struct Features {
-  bool float64 = false;
-  FloatControls controls = {};
+  Target target = {};
   uint32_t group = 256;  // invocations in a work group of one dimension
   uint32_t most_groups = 65535;
   uint32_t shared_bytes = 16384;

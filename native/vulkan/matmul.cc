@@ -67,7 +67,7 @@ Status make_then(Maker& m, const char* op) {
 Status add_product(Maker& m, const Product& p) {
   const int32_t compute = compute_dtype(p.in);
   if (p.in == k_bool || compute_dtype(p.out) != compute) return kUnsupported;
-  if (compute == k_f64 && !m.gpu.features().float64) return kUnsupported;
+  if (compute == k_f64 && !m.gpu.features().target.float64) return kUnsupported;
   int64_t batches = 1;
   for (const Product::Dim& dim : p.batch) batches *= dim.size;
   if (p.m == 0 || p.n == 0 || batches == 0) return kOk;

@@ -66,6 +66,9 @@ export interface DeviceRow {
   readonly messages: number;
   /** A bit for each element type that its kernels take. */
   readonly dtypes: number;
+  readonly type: string;
+  /** Of the driver's interface, that are alive. */
+  readonly objects: number;
   readonly vnni: number;
   readonly bf16: number;
 }

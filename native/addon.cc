@@ -403,6 +403,8 @@ napi_value devices(napi_env env, napi_callback_info) {
     set(env, object, "emulated", number(env, d.emulated));
     set(env, object, "messages", number(env, static_cast<double>(d.messages)));
     set(env, object, "dtypes", number(env, d.dtypes));
+    set(env, object, "type", string(env, d.type));
+    set(env, object, "objects", number(env, static_cast<double>(d.objects)));
     set(env, object, "vnni", number(env, i == 0 && cpu::has_vnni()));
     set(env, object, "bf16", number(env, i == 0 && cpu::has_bf16()));
     napi_set_element(env, out, i, object);

@@ -80,6 +80,8 @@ struct DeviceInfo {
   int32_t emulated;  // computes on the CPU: used only when it is asked for by number
   int64_t messages;  // what its checker has complained about, where one is switched on
   int32_t dtypes;    // a bit for each that kernels take
+  char type[16];     // discrete, integrated, virtual, cpu, other
+  int64_t objects;   // of the driver's interface that are alive, of all its devices: what could leak
 };
 
 // Work is done in the order in which it was asked for, also of several threads; a device may be behind. What it finds

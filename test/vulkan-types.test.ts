@@ -1,14 +1,37 @@
 /** Vulkan without the types that devices may lack: pretended, on whatever device is here. */
-process.env.BRASA_VULKAN_VALIDATION = '1'; // both before the library is opened
-process.env.BRASA_VULKAN_PRETEND = 'no-f64,no-8bit,no-16bit';
-import { describe, expect, test } from 'vitest';
-import { whyMissing } from '../lib/core/device.js';
+import { expect, test, vi } from 'vitest';
+vi.hoisted(() => {
+  process.env.BRASA_VULKAN_PRETEND = 'no-f64,no-8bit,no-16bit'; // before the library is opened
+});
 import * as b from '../lib/index.js';
+import { samples } from './samples.js';
+import { checked, compare, device, lacking, vulkan } from './vulkan/compare.js';
 
-const reason = whyMissing('vulkan');
-const device = reason === '' ? b.devices().find(({ id }) => id.startsWith('vulkan'))!.id : '';
-const vulkan = reason === '' ? describe : describe.skip;
-if (reason !== '') console.log(`no Vulkan device here, its tests are skipped: ${reason}`);
+vulkan('samples without f64, and with narrow types in whole words', () => {
+  test.each(samples)('$name', (sample) => {
+    const dtypes = (sample.dtypes ?? (['f32'] as const)).filter((dtype) => dtype !== 'f64');
+    b.noGrad(() => {
+      for (const dtype of dtypes) compare(sample, dtype);
+    });
+    expect([...lacking.keys()]).toEqual([]);
+  });
+
+  test('f64 is refused in words', () => {
+    expect(checked().dtypes).not.toContain('f64');
+    const message = /\(.*\) has no f64: convert with .to\('f32'\) first, or stay on 'cpu'/;
+    const host = b.tensor([1, 2], { dtype: 'f64' });
+    for (const make of [
+      () => b.zeros([2], { dtype: 'f64', device }),
+      () => host.to(device),
+      () => b.ones([2], { device }).to('f64'),
+      () => b.add(b.ones([2], { device }), b.zeros([2], { device, dtype: 'f64' })),
+    ]) {
+      expect(make).toThrow(b.DTypeError);
+      expect(make).toThrow(message);
+    }
+    expect(host.to('f32').to(device).dataSync()).toEqual(Float32Array.of(1, 2));
+  });
+});
 
 vulkan('f32 where the device has no f64', () => {
   /** Distance in units in the last place of f32. */
@@ -51,9 +74,14 @@ vulkan('f32 where the device has no f64', () => {
     let worst = 0;
     x.forEach((a, i) => {
       const off = ulps(got[i] as number, want[i] as number);
-      if (!(off <= (name === 'pow' ? 5 : 0))) expect.fail(`${name}(${a}, ${y[i]}) is ${got[i]}, not ${want[i]}: ${off} units`);
+      if (!(off <= (name === 'pow' ? 5 : 0)))
+        expect.fail(`${name}(${a}, ${y[i]}) is ${got[i]}, not ${want[i]}: ${off} units`);
       worst = Math.max(worst, off);
     });
     console.log(`${name}: ${worst.toFixed(2)} units`);
   });
+});
+
+vulkan('the checker', () => {
+  test('has nothing to say', () => expect(checked().messages).toBe(0));
 });

@@ -2,6 +2,7 @@
 // the pool.
 #include "backend.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -154,6 +155,7 @@ void cpu_info(void*, DeviceInfo* out) {
 #endif
   out->threads = thread_count();
   out->dtypes = (1 << kDTypeCount) - 1;
+  snprintf(out->type, sizeof out->type, "cpu");
 }
 
 void cpu_explain(void*, char* text, int64_t size) {

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "cache.h"
 #include "pretend.h"
 
 namespace brasa::vk {
@@ -95,14 +96,37 @@ Status Gpu::open() {
   layout.pPushConstantRanges = &push;
   result = vkCreatePipelineLayout(device_, &layout, nullptr, &layout_);
   if (result != VK_SUCCESS) return opened_ = fail("vkCreatePipelineLayout", result);
-  const VkPipelineCacheCreateInfo cache = {VK_STRUCTURE_TYPE_PIPELINE_CACHE_CREATE_INFO};
-  result = vkCreatePipelineCache(device_, &cache, nullptr, &cache_);
-  if (result != VK_SUCCESS) return opened_ = fail("vkCreatePipelineCache", result);
+  opened_ = open_cache();
+  if (opened_ != kOk) return opened_;
   heap.open(physical_, device_);
   opened_ = stream.open(device_, family_, layout_, heap);
   if (opened_ == kOk) opened_ = heap.alloc(sizeof(FaultWord), Kind::kStaging, &fault_);
   if (opened_ == kOk) memset(fault_->host, 0, sizeof(FaultWord));
   return opened_;
+}
+
+Status Gpu::open_cache() {
+  kept_ = read_cache(cache_path(properties_), properties_);
+  VkPipelineCacheCreateInfo info = {VK_STRUCTURE_TYPE_PIPELINE_CACHE_CREATE_INFO};
+  info.initialDataSize = kept_.size();
+  info.pInitialData = kept_.data();
+  VkResult result = vkCreatePipelineCache(device_, &info, nullptr, &cache_);
+  if (result != VK_SUCCESS && !kept_.empty()) {
+    info.initialDataSize = 0;
+    result = vkCreatePipelineCache(device_, &info, nullptr, &cache_);
+  }
+  return result == VK_SUCCESS ? kOk : fail("vkCreatePipelineCache", result);
+}
+
+void Gpu::keep_cache() {
+  const std::string path = cache_path(properties_);
+  if (!cache_ || pipelines_.empty() || path.empty()) return;
+  size_t bytes = 0;
+  if (vkGetPipelineCacheData(device_, cache_, &bytes, nullptr) != VK_SUCCESS || bytes == 0) return;
+  std::vector<uint8_t> data(bytes);
+  if (vkGetPipelineCacheData(device_, cache_, &bytes, data.data()) != VK_SUCCESS) return;
+  data.resize(bytes);
+  if (data != kept_) write_cache(path, properties_, data);
 }
 
 void Gpu::info(DeviceInfo* out) const {
@@ -120,6 +144,10 @@ void Gpu::info(DeviceInfo* out) const {
     out->memory_free =
         static_cast<int64_t>(budget.heapBudget[memory_heap_]) - static_cast<int64_t>(budget.heapUsage[memory_heap_]);
   }
+  const char* const types[] = {"other", "integrated", "discrete", "virtual", "cpu"};
+  const auto type = static_cast<size_t>(properties_.deviceType);
+  snprintf(out->type, sizeof out->type, "%s", types[type < 5 ? type : 0]);
+  out->objects = live_objects.load();
   out->emulated = properties_.deviceType == VK_PHYSICAL_DEVICE_TYPE_CPU;
   out->messages = validation_messages();
   out->dtypes = (1 << kDTypeCount) - 1;
@@ -149,6 +177,7 @@ Status Gpu::make_pipeline(const std::string& key, const uint32_t* words, size_t 
   result = vkCreateComputePipelines(device_, cache_, 1, &info, nullptr, &made);
   vkDestroyShaderModule(device_, module, nullptr);
   if (result != VK_SUCCESS) return fail("vkCreateComputePipelines", result);
+  live_objects++;
   pipelines_[key] = *out = made;
   return kOk;
 }

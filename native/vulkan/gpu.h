@@ -51,6 +51,9 @@ class Gpu {
   Status pipeline(const std::vector<uint32_t>& words, VkPipeline* out);
   Status pipeline(const Shader& shader, const std::vector<uint32_t>& constants, VkPipeline* out);
 
+  // Writes what the driver compiled to where the next process finds it.
+  void keep_cache();
+
   // kIndexOutOfRange when a kernel left a fault, which is then forgotten.
   Status take_fault(int64_t* fault);
   void explain(char* text, int64_t size) const;
@@ -67,6 +70,7 @@ class Gpu {
  private:
   Status make_pipeline(const std::string& key, const uint32_t* words, size_t bytes,
                        const std::vector<uint32_t>& constants, VkPipeline* out);
+  Status open_cache();
   Status fail(const char* what, VkResult result);
 
   VkPhysicalDevice physical_;
@@ -80,6 +84,7 @@ class Gpu {
   VkDevice device_ = VK_NULL_HANDLE;
   VkPipelineLayout layout_ = VK_NULL_HANDLE;
   VkPipelineCache cache_ = VK_NULL_HANDLE;
+  std::vector<uint8_t> kept_;  // what the cache began with
   Status opened_ = kOk;
   Memory* fault_ = nullptr;
   std::unordered_map<std::string, VkPipeline> pipelines_;

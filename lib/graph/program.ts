@@ -95,7 +95,6 @@ export class Program {
   readonly #scalars: Float64Array;
   readonly #results: readonly Tensor[];
   readonly #outputs: readonly Storage[];
-  readonly #device: string;
   readonly #form: unknown;
 
   /** `assembled`: where the instructions are known already. */

@@ -16,8 +16,17 @@ const uint32_t kI32[] = {
 const uint32_t kI64[] = {
 #include "matmul_i64.inc"
 };
+const uint32_t kF32Words[] = {
+#include "matmul_f32_words.inc"
+};
+const uint32_t kI32Words[] = {
+#include "matmul_i32_words.inc"
+};
 
-Shader shader_of(int32_t compute) {
+Shader shader_of(int32_t compute, const Target& target) {
+  const bool words = !target.storage8 || !target.storage16;
+  if (words && compute == k_f32) return {kF32Words, sizeof kF32Words};
+  if (words && compute == k_i32) return {kI32Words, sizeof kI32Words};
   switch (compute) {
     case k_f64:
       return {kF64, sizeof kF64};
@@ -112,7 +121,7 @@ Status add_product(Maker& m, const Product& p) {
   d.groups[2] = groups_for(m.gpu, batches, 1);
   if (d.groups[0] > m.gpu.features().most_groups || d.groups[1] > m.gpu.features().most_groups) return kUnsupported;
   const Status status = m.gpu.pipeline(
-      shader_of(compute), {static_cast<uint32_t>(p.in), static_cast<uint32_t>(p.out), p.has_c}, &d.pipeline);
+      shader_of(compute, m.gpu.features().target), {static_cast<uint32_t>(p.in), static_cast<uint32_t>(p.out), p.has_c}, &d.pipeline);
   if (status == kOk) m.add() = std::move(d);
   return status;
 }

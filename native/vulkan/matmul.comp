@@ -1,4 +1,4 @@
-// variants: f32 f64 i32 i64
+// variants: f32 f64 i32 i64 f32_words i32_words
 // y (M,N) = a (M,K) b (K,N) (+ c), of a batch. A work group makes a tile of 64 by 64: steps of 16 along K are staged in
 // shared memory, and each invocation keeps 8 by 8 sums.
 #version 460

@@ -3,7 +3,9 @@ import { defineConfig } from 'vitest/config';
 
 // `npm test` runs the quick project in under 3 minutes; `npm run test:all` the slow ones too; `npm run test:nightly` more random
 // graphs, and Vulkan's tests under synchronization validation.
-const slow = ['packaging', 'bench', 'vulkan-types', 'vulkan-programs'].map((name) => `test/${name}.test.ts`);
+const slow = ['packaging', 'bench', 'vulkan-types', 'vulkan-programs', 'vulkan-faults'].map(
+  (name) => `test/${name}.test.ts`,
+);
 /** Tests of the CPU that run on Vulkan too. */
 const onVulkan = ['compile', 'graphs', 'ops'].map((name) => `test/${name}.test.ts`);
 const vulkan = { include: onVulkan, setupFiles: ['test/vulkan/setup.ts'], testTimeout: 300_000 };

@@ -83,7 +83,7 @@ napi_value run(napi_env env, napi_callback_info info) {
     in = in_heap.get();
   }
   for (int i = 0; i < plan.nin; ++i) {
-    if (!e.slots.valid(words[8 + i])) return nullptr;
+    if (!e.slots.valid(words[8 + i]) || e.slots[words[8 + i]].device != plan.device) return nullptr;
     in[i] = {e.slots[words[8 + i]].block->buffer, static_cast<int64_t>(numbers[kInOffsets + i])};
   }
   Block* fresh[kMaxOutAlone] = {};
@@ -91,7 +91,7 @@ napi_value run(napi_env env, napi_callback_info info) {
   for (int i = 0; i < plan.nout && status == kOk; ++i) {
     const int32_t id = words[2 + i];
     if (id >= 0) {
-      if (!e.slots.valid(id))
+      if (!e.slots.valid(id) || e.slots[id].device != plan.device)
         status = kInvalid;
       else
         out[i] = {e.slots[id].block->buffer, static_cast<int64_t>(numbers[i])};

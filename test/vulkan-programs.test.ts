@@ -91,7 +91,9 @@ vulkan('checkpoints', () => {
     const resumed = setup(then);
     await loadCheckpoint(dir, resumed);
     go(resumed, then);
-    expect(new Set(Object.values(resumed.model.stateDict()).map((x) => (x as b.Tensor).device))).toEqual(new Set([then]));
+    expect(new Set(Object.values(resumed.model.stateDict()).map((x) => (x as b.Tensor).device))).toEqual(
+      new Set([then]),
+    );
     return found;
   }
 

@@ -134,9 +134,9 @@ export function planFor(
   return plan;
 }
 
-function deviceOf(op: Op, inputs: readonly Operand[], params: Params): string {
+function deviceOf(op: Op, inputs: readonly Operand[], params: Params, outs: readonly Tensor[] | null): string {
   let device: string | null = null;
-  for (const x of inputs) {
+  for (const x of outs === null ? inputs : [...inputs, ...outs]) {
     if (typeof x === 'number') continue;
     if (device === null) device = x.device;
     else if (device !== x.device) {
@@ -154,7 +154,7 @@ function makePlan(
   params: Params,
   outs: readonly Tensor[] | null,
 ): Omit<Plan, 'small'> {
-  const device = deviceOf(op, inputs, params);
+  const device = deviceOf(op, inputs, params, outs);
   const base = {
     op,
     params,

@@ -106,6 +106,8 @@ export interface Native {
   };
   trim(device: number): void;
   devices(): DeviceRow[];
+  /** Ids of the KERNEL ops that a device has a kernel of. */
+  kernels(device: number): number[];
   /** Opens a backend's library; '' or the reason why it gives no device. */
   openLibrary(path: string): string;
   /** What the device failed with last. */

@@ -412,6 +412,28 @@ napi_value devices(napi_env env, napi_callback_info) {
   return out;
 }
 
+// kernels(device) -> ids of ops that it has a kernel of
+napi_value kernels(napi_env env, napi_callback_info info) {
+  Arguments args(env, info);
+  napi_value out;
+  napi_create_array(env, &out);
+  const Device* on = device(args.integer(0));
+  uint32_t count = 0;
+  const auto add = [&](int32_t op) {
+    if (on && on->backend.has(on->backend.self, op)) napi_set_element(env, out, count++, number(env, op));
+  };
+#define KERNEL(id, name) add(id);
+#define UNARY(id, name, types, result, expr)
+#define BINARY UNARY
+#define TERNARY UNARY
+#include "ops.def"
+#undef KERNEL
+#undef UNARY
+#undef BINARY
+#undef TERNARY
+  return out;
+}
+
 // openLibrary(path) -> '' or, when it gives no device, the reason.
 napi_value open_library_of(napi_env env, napi_callback_info info) {
   Arguments args(env, info);
@@ -559,6 +581,7 @@ napi_value init(napi_env env, napi_value exports) {
                    {"trim", trim},
                    {"devices", devices},
                    {"openLibrary", open_library_of},
+                   {"kernels", kernels},
                    {"explain", explain},
                    {"waitFor", wait_for},
                    {"limitIsa", limit_isa},

@@ -104,6 +104,7 @@ struct Backend {
   Status (*capture)(void* self, const Step* steps, int32_t count, Buffer* arena, Graph** out);
   Status (*replay)(void* self, Graph* graph, Buffer* const* buffers, const int64_t* base, const double* scalars);
   void (*drop_graph)(void* self, Graph* graph);
+  bool (*has)(void* self, int32_t op);  // a kernel of this op, for some calls at least
 };
 
 // ---- backends in libraries of their own

@@ -3,7 +3,7 @@
  * to fail. They run over dist/.
  */
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -86,6 +86,44 @@ vulkan('a device that fails', () => {
     expect(devices).toEqual(['cpu']);
     expect(error).toMatchObject({ name: 'DeviceError' });
     expect(error.message).toMatch(/cannot be used: it has no 64-bit integers; there is: cpu/);
+  });
+});
+
+vulkan('which devices there are', () => {
+  test('without a driver: why, and what to do', () => {
+    const error = run<Caught>('say(caught(() => b.ones([2], { device })));', { VK_ICD_FILENAMES: '/none' });
+    expect(error).toMatchObject({ name: 'DeviceError' });
+    expect(error.message).toContain(
+      'is not available: no Vulkan driver: install that of the GPU (Mesa: mesa-vulkan-drivers)',
+    );
+  });
+
+  /** The driver of the first device; a copy of its description under another name makes it two. */
+  const driver = () => {
+    const folders = ['/usr/share/vulkan/icd.d', '/etc/vulkan/icd.d'].filter((path) => existsSync(path));
+    const files = folders.flatMap((path) => readdirSync(path).map((file) => join(path, file)));
+    return files.find((file) => /lvp|lavapipe/.test(file));
+  };
+  test.skipIf(driver() === undefined)('two: by their numbers, apart', () => {
+    const twin = join(folder, 'twin.json');
+    writeFileSync(twin, readFileSync(driver()!));
+    const found = run<{ ids: string[]; types: string[]; moved: number[]; apart: Caught; plain: Caught }>(
+      `const x = b.tensor([1, 2], { device: 'vulkan:0' });
+      const y = b.tensor([3, 4], { device: 'vulkan:1' });
+      const list = b.devices().filter(({ id }) => id.startsWith('vulkan'));
+      say({
+        ids: list.map(({ id }) => id),
+        types: list.map(({ type }) => type),
+        moved: Array.from(b.add(x.to('vulkan:1'), y).dataSync()),
+        apart: caught(() => b.add(x, y)),
+        plain: caught(() => b.ones([1], { device: 'vulkan' })),
+      });`,
+      { VK_ICD_FILENAMES: `${driver()}:${twin}` },
+    );
+    expect(found).toMatchObject({ ids: ['vulkan:0', 'vulkan:1'], types: ['cpu', 'cpu'], moved: [4, 6] });
+    expect(found.apart).toMatchObject({ name: 'DeviceError' });
+    expect(found.apart.message).toContain("operands are on vulkan:0 and vulkan:1: move one with .to('vulkan:0')");
+    expect(found.plain.message).toMatch(/'vulkan' is a GPU, and here is only .* which computes on the CPU/);
   });
 });
 

@@ -17,8 +17,8 @@ afterAll(() => rmSync(folder, { recursive: true, force: true }));
 function setup(on: string) {
   b.manualSeed(3);
   const model = new Sequential(
-    ...[new Conv2d(1, 8, 3), new MaxPool2d(2), new BatchNorm2d(8), b.relu], // (N,8,13,13)
-    ...[new Conv2d(8, 16, 3), new MaxPool2d(2), b.relu, new Flatten(), new Linear(400, 10)],
+    ...[new Conv2d(1, 6, 5, { stride: 2 }), new BatchNorm2d(6), b.relu, new MaxPool2d(2)], // (N,6,6,6)
+    ...[new Flatten(), new Linear(216, 32), b.relu, new Linear(32, 10)],
   ).to(on);
   const optimizer = new Adam(model.parameters(), { lr: 0.005 });
   const schedule = new OneCycleLR(optimizer, { maxLr: 0.01, totalSteps: 200 });

@@ -144,6 +144,11 @@ void cpu_drop(void*, Plan* opaque) { delete static_cast<OwnedPlan*>(reinterpret_
 
 Status cpu_wait(void*, int64_t*) { return kOk; }
 
+bool cpu_has(void*, int32_t op) {
+  std::call_once(registered, register_kernels);
+  return op >= 0 && op < kMostOps && !entries(op).empty();
+}
+
 void cpu_info(void*, DeviceInfo* out) {
   memset(out, 0, sizeof *out);
   cpu_name(out->name, sizeof out->name);
@@ -236,7 +241,7 @@ void register_kernel(const char* op, MakeFn make, const char* label) {
 
 const Backend& backend() {
   static const Backend instance = {nullptr, "cpu",    cpu_info, cpu_alloc,   cpu_free, cpu_write, cpu_read, cpu_plan,
-                                   cpu_run, cpu_drop, cpu_wait, cpu_explain, nullptr,  nullptr,   nullptr};
+                                   cpu_run, cpu_drop, cpu_wait, cpu_explain, nullptr,  nullptr,   nullptr,  cpu_has};
   return instance;
 }
 

@@ -102,6 +102,7 @@ struct Kernel {
 };
 
 int32_t op_id(const char* name);
+bool has_kernel(int32_t op);
 Status make_call(Maker& m);  // by the kernel of call.op
 
 // ---- layouts

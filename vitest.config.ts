@@ -7,7 +7,9 @@ const slow = ['packaging', 'bench', 'vulkan-types', 'vulkan-programs', 'vulkan-f
   (name) => `test/${name}.test.ts`,
 );
 /** Tests of the CPU that run on Vulkan too. */
-const onVulkan = ['compile', 'graphs', 'ops'].map((name) => `test/${name}.test.ts`);
+const onVulkan = ['autograd', 'compile', 'control', 'epilogue', 'graphs', 'ops', 'optim', 'recompute', 'second'].map(
+  (name) => `test/${name}.test.ts`,
+);
 const vulkan = { include: onVulkan, setupFiles: ['test/vulkan/setup.ts'], testTimeout: 300_000 };
 const lib = fileURLToPath(new URL('lib', import.meta.url));
 

@@ -110,6 +110,8 @@ export interface Native {
   kernels(device: number): number[];
   /** Opens a backend's library; '' or the reason why it gives no device. */
   openLibrary(path: string): string;
+  /** At the end of the process or thread: devices keep for later ones what serves them. */
+  leave(): void;
   /** What the device failed with last. */
   explain(device: number): string;
   /** Until all that the device was given is done. */
@@ -128,5 +130,8 @@ export function openBackend(name: string): string {
       .replace(/^brasa/, `brasa_${name}`)
       .replace(/node$/, 'so'),
   );
-  return existsSync(path) ? native.openLibrary(path) : 'not in this build';
+  if (!existsSync(path)) return 'not in this build';
+  const reason = native.openLibrary(path);
+  if (reason === '') process.once('exit', () => native.leave());
+  return reason;
 }

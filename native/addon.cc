@@ -434,6 +434,15 @@ napi_value kernels(napi_env env, napi_callback_info info) {
   return out;
 }
 
+// leave(): the process, or a thread of it, is about to end
+napi_value leave(napi_env, napi_callback_info) {
+  for (int i = 0; i < device_count(); ++i) {
+    const Backend& backend = device(i)->backend;
+    if (backend.leave) backend.leave(backend.self);
+  }
+  return nullptr;
+}
+
 // openLibrary(path) -> '' or, when it gives no device, the reason.
 napi_value open_library_of(napi_env env, napi_callback_info info) {
   Arguments args(env, info);
@@ -582,6 +591,7 @@ napi_value init(napi_env env, napi_value exports) {
                    {"devices", devices},
                    {"openLibrary", open_library_of},
                    {"kernels", kernels},
+                   {"leave", leave},
                    {"explain", explain},
                    {"waitFor", wait_for},
                    {"limitIsa", limit_isa},

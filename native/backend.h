@@ -105,6 +105,7 @@ struct Backend {
   Status (*replay)(void* self, Graph* graph, Buffer* const* buffers, const int64_t* base, const double* scalars);
   void (*drop_graph)(void* self, Graph* graph);
   bool (*has)(void* self, int32_t op);  // a kernel of this op, for some calls at least
+  void (*leave)(void* self);            // or null; a process or thread ends: what serves later ones is kept
 };
 
 // ---- backends in libraries of their own

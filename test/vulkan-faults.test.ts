@@ -186,6 +186,8 @@ vulkan('the pipeline cache', () => {
     const { mtimeMs } = statSync(file!);
     expect(run(body, home('plain'))).toEqual([1, 1, 1]);
     expect(statSync(file!).mtimeMs).toBe(mtimeMs);
+    run(`${body} process.exit();`, home('exit'));
+    expect(readFileSync(files('exit')[0]!).equals(readFileSync(file!))).toBe(true);
   });
 
   test('damaged or foreign, is ignored and written anew', () => {

@@ -21,10 +21,10 @@ Gpu::Gpu(VkPhysicalDevice physical) : physical_(physical) {
   }
   vkGetPhysicalDeviceFeatures2(physical, &has);
   vkGetPhysicalDeviceProperties2(physical, &properties);
-  missing_ = !features12.bufferDeviceAddress        ? "it has no buffer device addresses"
-             : !features12.timelineSemaphore        ? "it has no timeline semaphores"
+  missing_ = !features12.bufferDeviceAddress                   ? "it has no buffer device addresses"
+             : !features12.timelineSemaphore                   ? "it has no timeline semaphores"
              : !has.features.shaderInt64 || pretends("no-i64") ? "it has no 64-bit integers"
-                                                    : nullptr;
+                                                               : nullptr;
   features_.target = {
       {controls.shaderSignedZeroInfNanPreserveFloat32 == VK_TRUE,
        controls.shaderSignedZeroInfNanPreserveFloat64 == VK_TRUE},
@@ -126,7 +126,9 @@ void Gpu::keep_cache() {
   std::vector<uint8_t> data(bytes);
   if (vkGetPipelineCacheData(device_, cache_, &bytes, data.data()) != VK_SUCCESS) return;
   data.resize(bytes);
-  if (data != kept_) write_cache(path, properties_, data);
+  if (data == kept_) return;
+  write_cache(path, properties_, data);
+  kept_ = std::move(data);
 }
 
 void Gpu::info(DeviceInfo* out) const {

@@ -86,16 +86,6 @@ VkResult make_instance(bool checked, bool hazards, VkInstance* out) {
   return checked ? vkCreateDebugUtilsMessengerEXT(*out, &messenger, nullptr, &made) : VK_SUCCESS;
 }
 
-std::vector<Gpu*> gpus;
-
-// A thread that still works on a device keeps its lock.
-void keep_caches() {
-  for (Gpu* gpu : gpus) {
-    std::unique_lock<std::mutex> lock(gpu->mutex, std::try_to_lock);
-    if (lock) gpu->keep_cache();
-  }
-}
-
 void list_devices(Library* out) {
   const auto because = [out](const char* why) { snprintf(out->reason, sizeof out->reason, "%s", why); };
   if (volkInitialize() != VK_SUCCESS)
@@ -118,7 +108,6 @@ void list_devices(Library* out) {
   for (VkPhysicalDevice physical : found) {
     Gpu* gpu = new Gpu(physical);
     if (!gpu->missing()) {
-      gpus.push_back(gpu);
       devices.push_back(new Backend(backend_of(*gpu)));
       continue;
     }
@@ -127,7 +116,6 @@ void list_devices(Library* out) {
     snprintf(out->reason, sizeof out->reason, "%s cannot be used: %s", info.name, gpu->missing());
     delete gpu;
   }
-  atexit(keep_caches);  // before the drivers' own handlers, which are older
   out->devices = devices.data();
   out->count = static_cast<int32_t>(devices.size());
 }

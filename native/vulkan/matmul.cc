@@ -120,8 +120,9 @@ Status add_product(Maker& m, const Product& p) {
   d.groups[1] = static_cast<uint32_t>((p.m + kTile - 1) / kTile);
   d.groups[2] = groups_for(m.gpu, batches, 1);
   if (d.groups[0] > m.gpu.features().most_groups || d.groups[1] > m.gpu.features().most_groups) return kUnsupported;
-  const Status status = m.gpu.pipeline(
-      shader_of(compute, m.gpu.features().target), {static_cast<uint32_t>(p.in), static_cast<uint32_t>(p.out), p.has_c}, &d.pipeline);
+  const Status status =
+      m.gpu.pipeline(shader_of(compute, m.gpu.features().target),
+                     {static_cast<uint32_t>(p.in), static_cast<uint32_t>(p.out), p.has_c}, &d.pipeline);
   if (status == kOk) m.add() = std::move(d);
   return status;
 }

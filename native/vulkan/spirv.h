@@ -135,8 +135,8 @@ class Module {
   Id std_call(spv::Std call, Type result, std::initializer_list<uint32_t> operands);
   Id load(Type t, Id address);  // aligned to the type
   void store(Type t, Id address, Id value);
-  // The bits of an element of 8 or 16, in a u32. Where the device has no such storage it is a part of a whole word, whose
-  // other parts may be written at the same time.
+  // The bits of an element of 8 or 16, in a u32. Where the device has no such storage it is a part of a whole word,
+  // whose other parts may be written at the same time.
   Id load_narrow(Type t, Id address);
   void store_narrow(Type t, Id address, Id value);
 

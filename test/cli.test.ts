@@ -80,7 +80,9 @@ describe('brasa', () => {
     );
     const text = (await brasa(['info'])).out;
     expect(text).toContain(`Node ${process.versions.node}`);
-    expect(text).toMatch(/^cpu \(default\): .*kernels .* \d+ threads; [0-9.]+ GiB of [0-9.]+ GiB free; elements f32, .*$/m);
+    expect(text).toMatch(
+      /^cpu \(default\): .*kernels .* \d+ threads; [0-9.]+ GiB of [0-9.]+ GiB free; elements f32, .*$/m,
+    );
   });
 
   it.each([

@@ -2,7 +2,8 @@
 import { lookup, opNames } from '../core/define.js';
 import { devices } from '../core/device.js';
 import { native, type OpRow } from '../native.js';
-import '../index.js'; // defines the ops
+import '../methods.js'; // these define the ops
+import '../ops/loss.js';
 
 /** How an op runs: 'refused' where the device has no kernel and the op no decomposition. */
 export type How = 'elementwise' | 'kernel' | 'decomposed' | 'view' | 'refused';

@@ -11,7 +11,7 @@ namespace brasa::vk {
 
 // What kernels may count on. Device addresses, timeline semaphores and 64-bit integers are required.
 struct Features {
-  Target target = {};
+  TargetDevice target = {};
   uint32_t group = 256;  // invocations in a work group of one dimension
   uint32_t most_groups = 65535;
   uint32_t shared_bytes = 16384;

@@ -23,7 +23,7 @@ const uint32_t kI32Words[] = {
 #include "matmul_i32_words.inc"
 };
 
-Shader shader_of(int32_t compute, const Target& target) {
+Shader shader_of(int32_t compute, const TargetDevice& target) {
   const bool words = !target.storage8 || !target.storage16;
   if (words && compute == k_f32) return {kF32Words, sizeof kF32Words};
   if (words && compute == k_i32) return {kI32Words, sizeof kI32Words};

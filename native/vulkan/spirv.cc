@@ -89,7 +89,7 @@ Id Module::constant(Type t, uint64_t bits) {
 
 Id Module::pointer(spv::Storage storage, Id to) { return unique(globals_, spv::TypePointer, {storage, to}); }
 
-Module::Module(uint32_t group, const Target& target) : group_(group), target_(target) {
+Module::Module(uint32_t group, const TargetDevice& target) : group_(group), target_(target) {
   main_ = next();
   std_ = next();
   for (const uint32_t name : {spv::Shader, spv::Int64, spv::PhysicalStorageBufferAddresses})

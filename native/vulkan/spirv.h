@@ -117,15 +117,15 @@ enum Mode : uint32_t { LocalSize = 17, PreserveMode = 4461, NearestMode = 4462 }
 enum class Type : uint8_t { kVoid, kBool, kU8, kU16, kU32, kU64, kF32, kF64, kCount };
 
 // What a shader may count on: what of floating-point arithmetic the device leaves as the standard says, and types.
-struct Target {
+struct TargetDevice {
   bool preserve[2] = {}, nearest[2] = {};  // f32, f64
   bool float64 = false, storage8 = false, storage16 = false;
 };
 
 class Module {
  public:
-  explicit Module(uint32_t group, const Target& target);
-  const Target& target() const { return target_; }
+  explicit Module(uint32_t group, const TargetDevice& target);
+  const TargetDevice& target() const { return target_; }
 
   Id type(Type t);
   Id constant(Type t, uint64_t bits);
@@ -192,7 +192,7 @@ class Module {
   void end_branch(const Branch& at);
 
   uint32_t bound_ = 1, group_;
-  Target target_;
+  TargetDevice target_;
   Words capabilities_, modes_, decorations_, globals_, variables_, body_;
   Id types_[static_cast<int>(Type::kCount)] = {};
   std::map<Words, Id> unique_, known_;

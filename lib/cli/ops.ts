@@ -3,6 +3,7 @@ import { lookup, opNames } from '../core/define.js';
 import { devices } from '../core/device.js';
 import { native, type OpRow } from '../native.js';
 import '../methods.js'; // these define the ops
+import '../ops/attention.js';
 import '../ops/loss.js';
 
 /** How an op runs: 'refused' where the device has no kernel and the op no decomposition. */

@@ -1,8 +1,16 @@
 import { fileURLToPath } from 'node:url';
 import { defineConfig } from 'vitest/config';
 
-// `npm test` runs the quick project in under 3 minutes; `npm run test:all` the slow one too; `npm run test:nightly` more random graphs.
-const slow = ['test/packaging.test.ts', 'test/bench.test.ts', 'test/vulkan-kernels.test.ts'];
+// `npm test` runs the quick project in under 3 minutes; `npm run test:all` the slow ones too; `npm run test:nightly` more random
+// graphs, and Vulkan's tests under synchronization validation.
+const slow = ['packaging', 'bench', 'vulkan-kernels', 'vulkan-types', 'vulkan-programs', 'vulkan-faults'].map(
+  (name) => `test/${name}.test.ts`,
+);
+/** Tests of the CPU that run on Vulkan too. */
+const onVulkan = ['autograd', 'compile', 'control', 'epilogue', 'graphs', 'ops', 'optim', 'recompute', 'second'].map(
+  (name) => `test/${name}.test.ts`,
+);
+const vulkan = { include: onVulkan, setupFiles: ['test/vulkan/setup.ts'], testTimeout: 300_000 };
 const lib = fileURLToPath(new URL('lib', import.meta.url));
 
 export default defineConfig({
@@ -16,6 +24,8 @@ export default defineConfig({
     projects: [
       { extends: true, test: { name: 'quick', include: ['test/**/*.test.ts'], exclude: slow, testTimeout: 60_000 } },
       { extends: true, test: { name: 'slow', include: slow, testTimeout: 900_000, hookTimeout: 900_000 } },
+      { extends: true, test: { name: 'vulkan', ...vulkan, env: { GRAPHS: '100', GRAPHS_SEED: '1' } } },
+      { extends: true, test: { name: 'vulkan-nightly', ...vulkan, env: { BRASA_VULKAN_VALIDATION: 'sync' } } },
       { extends: true, test: { name: 'nightly', include: ['test/graphs.test.ts'], env: { GRAPHS: '10000' } } },
     ],
   },

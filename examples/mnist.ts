@@ -1,4 +1,4 @@
-// A small convolutional network learns to read handwritten digits: npm start, or npm start -- --epochs 5 --seed 1 --resume
+// A small convolutional network learns to read handwritten digits: npm start, or npm start -- --epochs 5 --device vulkan --resume
 import { existsSync, realpathSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -129,8 +129,12 @@ export async function main({
 
 if (process.argv[1] && realpathSync(process.argv[1]) === fileURLToPath(import.meta.url)) {
   const { values } = parseArgs({
-    options: { epochs: { type: 'string' }, seed: { type: 'string' }, resume: { type: 'boolean' } },
+    options: {
+      ...{ epochs: { type: 'string' }, seed: { type: 'string' }, limit: { type: 'string' } },
+      ...{ device: { type: 'string' }, out: { type: 'string' }, resume: { type: 'boolean' } },
+    },
   });
   const number = (text?: string) => (text === undefined ? undefined : Number(text));
-  process.exitCode = await main({ ...values, epochs: number(values.epochs), seed: number(values.seed) });
+  const { epochs, seed, limit, ...rest } = values;
+  process.exitCode = await main({ ...rest, epochs: number(epochs), seed: number(seed), limit: number(limit) });
 }

@@ -66,6 +66,9 @@ export interface DeviceRow {
   readonly messages: number;
   /** A bit for each element type that its kernels take. */
   readonly dtypes: number;
+  readonly type: string;
+  /** Of the driver's interface, that are alive. */
+  readonly objects: number;
   readonly vnni: number;
   readonly bf16: number;
 }
@@ -103,8 +106,12 @@ export interface Native {
   };
   trim(device: number): void;
   devices(): DeviceRow[];
+  /** Ids of the KERNEL ops that a device has a kernel of. */
+  kernels(device: number): number[];
   /** Opens a backend's library; '' or the reason why it gives no device. */
   openLibrary(path: string): string;
+  /** At the end of the process or thread: devices keep for later ones what serves them. */
+  leave(): void;
   /** What the device failed with last. */
   explain(device: number): string;
   /** Until all that the device was given is done. */
@@ -123,5 +130,8 @@ export function openBackend(name: string): string {
       .replace(/^brasa/, `brasa_${name}`)
       .replace(/node$/, 'so'),
   );
-  return existsSync(path) ? native.openLibrary(path) : 'not in this build';
+  if (!existsSync(path)) return 'not in this build';
+  const reason = native.openLibrary(path);
+  if (reason === '') process.once('exit', () => native.leave());
+  return reason;
 }

@@ -83,7 +83,7 @@ napi_value run(napi_env env, napi_callback_info info) {
     in = in_heap.get();
   }
   for (int i = 0; i < plan.nin; ++i) {
-    if (!e.slots.valid(words[8 + i])) return nullptr;
+    if (!e.slots.valid(words[8 + i]) || e.slots[words[8 + i]].device != plan.device) return nullptr;
     in[i] = {e.slots[words[8 + i]].block->buffer, static_cast<int64_t>(numbers[kInOffsets + i])};
   }
   Block* fresh[kMaxOutAlone] = {};
@@ -91,7 +91,7 @@ napi_value run(napi_env env, napi_callback_info info) {
   for (int i = 0; i < plan.nout && status == kOk; ++i) {
     const int32_t id = words[2 + i];
     if (id >= 0) {
-      if (!e.slots.valid(id))
+      if (!e.slots.valid(id) || e.slots[id].device != plan.device)
         status = kInvalid;
       else
         out[i] = {e.slots[id].block->buffer, static_cast<int64_t>(numbers[i])};
@@ -403,11 +403,44 @@ napi_value devices(napi_env env, napi_callback_info) {
     set(env, object, "emulated", number(env, d.emulated));
     set(env, object, "messages", number(env, static_cast<double>(d.messages)));
     set(env, object, "dtypes", number(env, d.dtypes));
+    set(env, object, "type", string(env, d.type));
+    set(env, object, "objects", number(env, static_cast<double>(d.objects)));
     set(env, object, "vnni", number(env, i == 0 && cpu::has_vnni()));
     set(env, object, "bf16", number(env, i == 0 && cpu::has_bf16()));
     napi_set_element(env, out, i, object);
   }
   return out;
+}
+
+// kernels(device) -> ids of ops that it has a kernel of
+napi_value kernels(napi_env env, napi_callback_info info) {
+  Arguments args(env, info);
+  napi_value out;
+  napi_create_array(env, &out);
+  const Device* on = device(args.integer(0));
+  uint32_t count = 0;
+  const auto add = [&](int32_t op) {
+    if (on && on->backend.has(on->backend.self, op)) napi_set_element(env, out, count++, number(env, op));
+  };
+#define KERNEL(id, name) add(id);
+#define UNARY(id, name, types, result, expr)
+#define BINARY UNARY
+#define TERNARY UNARY
+#include "ops.def"
+#undef KERNEL
+#undef UNARY
+#undef BINARY
+#undef TERNARY
+  return out;
+}
+
+// leave(): the process, or a thread of it, is about to end
+napi_value leave(napi_env, napi_callback_info) {
+  for (int i = 0; i < device_count(); ++i) {
+    const Backend& backend = device(i)->backend;
+    if (backend.leave) backend.leave(backend.self);
+  }
+  return nullptr;
 }
 
 // openLibrary(path) -> '' or, when it gives no device, the reason.
@@ -557,6 +590,8 @@ napi_value init(napi_env env, napi_value exports) {
                    {"trim", trim},
                    {"devices", devices},
                    {"openLibrary", open_library_of},
+                   {"kernels", kernels},
+                   {"leave", leave},
                    {"explain", explain},
                    {"waitFor", wait_for},
                    {"limitIsa", limit_isa},

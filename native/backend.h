@@ -80,6 +80,8 @@ struct DeviceInfo {
   int32_t emulated;  // computes on the CPU: used only when it is asked for by number
   int64_t messages;  // what its checker has complained about, where one is switched on
   int32_t dtypes;    // a bit for each that kernels take
+  char type[16];     // discrete, integrated, virtual, cpu, other
+  int64_t objects;   // of the driver's interface that are alive, of all its devices: what could leak
 };
 
 // Work is done in the order in which it was asked for, also of several threads; a device may be behind. What it finds
@@ -102,6 +104,8 @@ struct Backend {
   Status (*capture)(void* self, const Step* steps, int32_t count, Buffer* arena, Graph** out);
   Status (*replay)(void* self, Graph* graph, Buffer* const* buffers, const int64_t* base, const double* scalars);
   void (*drop_graph)(void* self, Graph* graph);
+  bool (*has)(void* self, int32_t op);  // a kernel of this op, for some calls at least
+  void (*leave)(void* self);            // or null; a process or thread ends: what serves later ones is kept
 };
 
 // ---- backends in libraries of their own

@@ -41,14 +41,17 @@ BRASA_INLINE F32 tanh(F32 x) {  // t / (t + 2), t = e^2a - 1
   const F32 p = power_of_two(r.n), t = fma(p, r.e, p - F32(1.f));
   return copysign(t / (t + F32(2.f)), x);
 }
-BRASA_INLINE F64 asinh(F64 x) {
-  const F64 a = abs(x), one(1.), z = a * a;
-  const F64 near = log1p(a + z / (one + sqrt(z + one))), far = log(a) + F64(0.69314718055994531);
-  return copysign(select(a > F64(1e9), far, near), x);
+template <class T>
+BRASA_INLINE Vec<T> asinh(Vec<T> x) {
+  const Vec<T> a = abs(x), one(T(1)), z = a * a;
+  const Vec<T> near = log1p(a + z / (one + sqrt(z + one))), far = log(a) + Vec<T>(T(0.69314718055994531));
+  return copysign(select(a > Vec<T>(T(1e9)), far, near), x);
 }
-BRASA_INLINE F64 acosh(F64 x) {
-  const F64 t = x - F64(1.), near = log1p(t + sqrt(t * (t + F64(2.)))), far = log(x) + F64(0.69314718055994531);
-  return select(x >= F64(1.), select(x > F64(1e9), far, near), F64(__builtin_nan("")));
+template <class T>
+BRASA_INLINE Vec<T> acosh(Vec<T> x) {
+  const Vec<T> one(T(1)), t = x - one, near = log1p(t + sqrt(t * (t + Vec<T>(T(2)))));
+  const Vec<T> far = log(x) + Vec<T>(T(0.69314718055994531));
+  return select(x >= one, select(x > Vec<T>(T(1e9)), far, near), Vec<T>(T(__builtin_nan(""))));
 }
 BRASA_INLINE F64 atanh(F64 x) {
   const F64 a = abs(x);
@@ -107,17 +110,24 @@ BRASA_INLINE F32 erf(F32 x) {
   const F32 p = power_of_two(e.n), far = (one - p) - p * e.e;
   return copysign(select(t > F32(0.927734375f), far, t + near), x);
 }
+BRASA_INLINE F32 erfc_near(F32 x) {
+  return fma(-x,
+             poly(x * x, -7.69285309e-4f, 5.20030831e-3f, -2.68631489e-2f, 0.112837738f, -0.376126385f, 1.12837917f),
+             F32(1.f));
+}
+BRASA_INLINE F32 erfc_weight(F32 t) {
+  return poly(t, -4.68900166e-4f, 1.87178281e-3f, 2.34938591e-3f, -2.37852656e-2f, 6.83482488e-2f, -0.119269664f,
+              0.129641618f, -4.75625454e-2f, -0.135621018f);
+}
+BRASA_INLINE F32 erfc_of(F32 x, F32 far) {  // far: erfc(|x|) where |x| >= 0.4
+  return select(abs(x) < F32(0.4f), erfc_near(x), select(x < F32(0.f), F32(2.f) - far, far));
+}
 // As for f64: for a >= 0.4 a polynomial in (a - 3) / (a + 3), over 1 + 2a, times e^-a^2. The square and the last steps
 // are taken in f64: their roundings would add up.
 BRASA_INLINE F32 erfc(F32 x) {
-  const F32 a = min(F32(10.2f), abs(x)), magic(Format<float>::magic), z = a * a;
-  const F32 near =
-      fma(-x, poly(z, -7.69285309e-4f, 5.20030831e-3f, -2.68631489e-2f, 0.112837738f, -0.376126385f, 1.12837917f),
-          F32(1.f));
-  const F32 t = (a - F32(3.f)) / (a + F32(3.f));
-  const F32 w = poly(t, -4.68900166e-4f, 1.87178281e-3f, 2.34938591e-3f, -2.37852656e-2f, 6.83482488e-2f, -0.119269664f,
-                     0.129641618f, -4.75625454e-2f, -0.135621018f);
-  const F32 n = fma(z, F32(-1.44269504f), magic) - magic;
+  const F32 a = min(F32(10.2f), abs(x)), t = (a - F32(3.f)) / (a + F32(3.f)), w = erfc_weight(t);
+  BRASA_WITHOUT_F64(erfc_of(x, narrow_erfc(a, t, w)))
+  const F32 magic(Format<float>::magic), n = fma(a * a, F32(-1.44269504f), magic) - magic;
   const F64x2 wa = widen(a), wn = widen(n), wt = widen(t), ww = widen(w);
   const auto power = [](F64 a, F64 n) { return -a * a - n * F64(0.69314718055994531); };
   const F64x2 we = widen(exp_rest(narrow(power(wa.lo, wn.lo), power(wa.hi, wn.hi))));
@@ -125,7 +135,7 @@ BRASA_INLINE F32 erfc(F32 x) {
     return fma(t, w, F64(1.25300806)) * (F64(1.) + e) / fma(F64(2.), a, F64(1.));
   };
   const F32 far = scale(narrow(last(wa.lo, wt.lo, ww.lo, we.lo), last(wa.hi, wt.hi, ww.hi, we.hi)), n);
-  return select(abs(x) < F32(0.4f), near, select(x < F32(0.f), F32(2.f) - far, far));
+  return erfc_of(x, far);
 }
 
 BRASA_INLINE F64 gelu(F64 x) {
@@ -142,6 +152,7 @@ BRASA_INLINE F32 gelu(F32 x) {
 
 #define BRASA_VIA_F64(name)                           \
   BRASA_INLINE F32 name(F32 x) {                      \
+    BRASA_WITHOUT_F64(name<float>(x))                 \
     return via_f64(x, [](F64 v) { return name(v); }); \
   }
 BRASA_VIA_F64(asinh)
@@ -178,6 +189,7 @@ BRASA_INLINE Vec<T> minimum(Vec<T> x, Vec<T> y) {
 
 BRASA_INLINE F64 fmod(F64 x, F64 y) { return far_fmod(x, y); }
 BRASA_INLINE F32 fmod(F32 x, F32 y) {
+  BRASA_WITHOUT_F64(narrow_fmod(x, y))
   const F32 inf(__builtin_inff()), q = abs(x / y);
   // Quotients below 2^28 in f64: q * y is exact there, and so is the difference.
   const I32 hard = ~(q < F32(0x1p28f)) & (x == x) & (y == y) & (abs(x) < inf) & (y != F32(0.f)) & (abs(y) < inf);
@@ -220,6 +232,7 @@ BRASA_INLINE F64 pow(F64 x, F64 y) {
   return pow_of(x, y);
 }
 BRASA_INLINE F32 pow(F32 x, F32 y) {
+  BRASA_WITHOUT_F64(pow_of(x, y))
   if (all(y == F32(2.f))) return x * x;
   const F32 one(1.f), zero(0.f), inf(__builtin_inff()), a = abs(x);
   // 2^(y log2 a) in f64, to 1e-10: f32 has no bits to spare for a product that large.

@@ -88,12 +88,10 @@ BRASA_INLINE F32 small_cos(F32 r) {
   return fma(z * z, poly(z, 2.443315711809948e-5f, -1.388731625493765e-3f, 4.166664568298827e-2f),
              fma(z, F32(-0.5f), F32(1.f)));
 }
-BRASA_INLINE F32 sin_turned(F32 a, int quarter) {  // sin(a + quarter pi/2) for a >= 0
-  const ShortAngle p = reduce_angle(a);
+BRASA_INLINE F32 sin_turned(const ShortAngle& p, int quarter) {  // sin(p + quarter pi/2)
   return turn(p.n + I32(quarter), small_sin(p.r, p.tail), small_cos(p.r));
 }
-BRASA_INLINE F32 tan_fast(F32 a) {
-  const ShortAngle p = reduce_angle(a);
+BRASA_INLINE F32 tan_of(const ShortAngle& p) {
   const F32 r = p.r, z = r * r;
   const F32 t = r + fma(r * z,
                         poly(z, 4.48611608e-3f, -1.29248558e-4f, 1.10050981e-2f, 2.12182489e-2f, 5.40720133e-2f,
@@ -106,15 +104,19 @@ template <class F>
 BRASA_INLINE F32 near_angle(F32 x, F32 y, const F& far) {
   return seldom(~(abs(x) <= F32(kFarAngle)), y, [&] { return via_f64(x, far); });
 }
+BRASA_INLINE F32 with_sign_of(F32 x, F32 y) { return from_bits<float>(bits(y) ^ (bits(x) & I32(-0x7fffffff - 1))); }
 BRASA_INLINE F32 sin(F32 x) {
-  const F32 a = abs(x), y = from_bits<float>(bits(sin_turned(a, 0)) ^ bits(x) ^ bits(a));
+  BRASA_WITHOUT_F64(narrow_sin(x))
+  const F32 y = with_sign_of(x, sin_turned(reduce_angle(abs(x)), 0));
   return near_angle(x, y, [](F64 v) { return sin(v); });
 }
 BRASA_INLINE F32 cos(F32 x) {
-  return near_angle(x, sin_turned(abs(x), 1), [](F64 v) { return cos(v); });
+  BRASA_WITHOUT_F64(narrow_cos(x))
+  return near_angle(x, sin_turned(reduce_angle(abs(x)), 1), [](F64 v) { return cos(v); });
 }
 BRASA_INLINE F32 tan(F32 x) {
-  const F32 a = abs(x), y = from_bits<float>(bits(tan_fast(a)) ^ bits(x) ^ bits(a));
+  BRASA_WITHOUT_F64(narrow_tan(x))
+  const F32 y = with_sign_of(x, tan_of(reduce_angle(abs(x))));
   return near_angle(x, y, [](F64 v) { return tan(v); });
 }
 

@@ -22,6 +22,11 @@ BRASA_INLINE Vec<T> poly(Vec<T> x, T first, C... rest) {
   return horner(x, Vec<T>(first), rest...);
 }
 
+// A vector type whose device may have no f64 defines this: then f32 is computed in f32, to 4 ULP (test/vulkan-types).
+#ifndef BRASA_WITHOUT_F64
+#define BRASA_WITHOUT_F64(y)
+#endif
+
 // f32 through the f64 form of the same function.
 template <class F>
 BRASA_INLINE F32 via_f64(F32 x, const F& f) {

@@ -109,7 +109,7 @@ class Programs {
     b.fresh.assign(p.out_bytes.size(), nullptr);
     if (p.arena) b.buffers[0] = p.arena->buffer;
     for (int i = 0; i < p.nbound; ++i) {
-      if (!slots_->valid(slots[i])) return kInvalid;
+      if (!slots_->valid(slots[i]) || (*slots_)[slots[i]].device != p.device) return kInvalid;
       b.buffers[1 + i] = (*slots_)[slots[i]].block->buffer;
       b.base[1 + i] = static_cast<int64_t>(offsets[i]);
       const Need& need = p.code.needs[1 + i];

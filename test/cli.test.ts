@@ -49,6 +49,17 @@ describe('brasa', () => {
     expect(await brasa(['--version'])).toEqual({ code: 0, out: `${version}\n`, error: '' });
   });
 
+  it('info --ops tells how each op runs, and says what is missing where there is no Vulkan', async () => {
+    const env = { VK_ICD_FILENAMES: '/none' };
+    const { out } = await brasa(['info', '--ops', '--json'], { env });
+    expect(JSON.parse(out)).toContainEqual({ op: 'matmul', types: '', on: { cpu: 'kernel' } });
+    expect(JSON.parse(out)).toContainEqual({ op: 'sin', types: 'floats', on: { cpu: 'elementwise' } });
+    expect((await brasa(['info', '--ops'], { env })).out).toMatch(/^\| op +\| types +\| cpu +\|\n/);
+    expect((await brasa(['info'], { env })).out).toMatch(
+      /^without vulkan: (no Vulkan driver|libvulkan|not in this build)/m,
+    );
+  });
+
   it('info describes the machine, as text and as JSON', async () => {
     const { code, out } = await brasa(['info', '--json'], { env: { BRASA_THREADS: '1' } });
     expect(code).toBe(0);
@@ -69,13 +80,15 @@ describe('brasa', () => {
     );
     const text = (await brasa(['info'])).out;
     expect(text).toContain(`Node ${process.versions.node}`);
-    expect(text).toMatch(/^cpu \(default\): .*kernels .* \d+ threads; [0-9.]+ GiB of [0-9.]+ GiB free$/m);
+    expect(text).toMatch(
+      /^cpu \(default\): .*kernels .* \d+ threads; [0-9.]+ GiB of [0-9.]+ GiB free; elements f32, .*$/m,
+    );
   });
 
   it.each([
     [['nope'], "brasa: unknown command 'nope'\n"],
     [['train', 'nope'], "brasa: unknown command 'nope'\n"],
-    [['info', '--nope'], "brasa: unknown option '--nope'\n"],
+    [['info', '--nothing'], "brasa: unknown option '--nothing'\n"],
     [
       ['train', 'mnist', '--epochs', '1.5'],
       "brasa: option '--epochs <n>' argument '1.5' is invalid. It must be a whole number >= 1.\n",
@@ -131,8 +144,8 @@ describe('brasa train mnist', () => {
 
   it('is the example, which runs by itself', async () => {
     const script = join(root, 'dist', 'examples', 'mnist.js');
-    const { code, error } = await brasa(['--nope'], { script });
+    const { code, error } = await brasa(['--nothing'], { script });
     expect(code).toBe(1);
-    expect(error).toContain("Unknown option '--nope'");
+    expect(error).toContain("Unknown option '--nothing'");
   });
 });

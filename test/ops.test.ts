@@ -84,7 +84,9 @@ for (const sample of samples) {
               inputs.map((x) => strided(x)[which]!),
             );
             want.forEach((y, k) => {
-              if (sample.exact ?? true) expect(got[k]!.dataSync(), `${dtype} ${y.shape}`).toEqual(y.dataSync());
+              // A GPU's kernel may add in another order where neighbours lie apart.
+              if ((sample.exact ?? true) && y.device === 'cpu')
+                expect(got[k]!.dataSync(), `${dtype} ${y.shape}`).toEqual(y.dataSync());
               else expectClose(got[k]!, toNd(y) as Nd, Math.max(sample.slack ?? 1, 4), `${dtype} ${y.shape}`);
             });
           }
@@ -119,7 +121,7 @@ for (const sample of samples) {
         for (const [call, name, message] of sample.errors!) {
           let error: Error | null = null;
           try {
-            call();
+            for (const y of list(call())) if (y instanceof Tensor) y.dataSync(); // where devices tell what they find out late
           } catch (thrown) {
             error = thrown as Error;
           }

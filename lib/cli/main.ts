@@ -14,9 +14,19 @@ const program = new Command('brasa')
 
 program
   .command('info')
-  .description('version, devices with memory, instruction set, threads, and what is missing')
+  .description('version, devices with type, memory and element types, and what is missing')
   .option('--json', 'as JSON')
-  .action(async ({ json }: { json?: boolean }) => {
+  .option('--ops', 'how each op runs on each device')
+  .action(async ({ json, ops }: { json?: boolean; ops?: boolean }) => {
+    if (ops) {
+      const { coverage, table } = await import('./ops.js');
+      const list = coverage();
+      const devices = Object.keys(list[0]!.on);
+      console.log(
+        json ? JSON.stringify(list, null, 2) : table(list, Object.fromEntries(devices.map((id) => [id, id]))),
+      );
+      return;
+    }
     const { describe, info } = await import('./info.js'); // the native library loads here: --help and --version do without
     const facts = info(version);
     console.log(json ? JSON.stringify(facts, null, 2) : describe(facts));
@@ -30,7 +40,7 @@ train
   .option('--batch-size <n>', 'samples a step', whole(1))
   .option('--lr <rate>', 'highest learning rate', positive)
   .option('--seed <n>', 'decides weights and order', whole(0))
-  .option('--device <name>', "where to train: 'cpu'")
+  .option('--device <name>', "where to train: 'cpu', 'vulkan', 'vulkan:1'")
   .option('--out <folder>', 'for checkpoints, model and curves; default runs/mnist')
   .option('--resume', 'go on from the checkpoint in the folder')
   .option('--limit <n>', 'use only so many samples of each set, for a quick try', whole(1))

@@ -1,11 +1,13 @@
 /** Devices by their strings: 'cpu', 'vulkan', 'vulkan:1'. Backends beside the CPU's are opened when one of their devices is first named. */
 import { type DeviceRow, native, openBackend } from '../native.js';
-import { DeviceError, describe } from './error.js';
+import { DeviceError, DTypeError, describe } from './error.js';
 
 export interface DeviceDescription {
   /** As it is written in code: 'cpu'. */
   readonly id: string;
   readonly name: string;
+  /** 'cpu', 'discrete', 'integrated', 'virtual', or 'other'. */
+  readonly type: string;
   /** The instruction set or architecture that its kernels use. */
   readonly isa: string;
   /** Bytes. */
@@ -18,8 +20,10 @@ export interface DeviceDescription {
   readonly emulated: boolean;
   /** Element types that its kernels take. */
   readonly dtypes: readonly string[];
-  /** What the validation layers have complained about so far, where they are switched on (BRASA_VULKAN_VALIDATION=1). */
+  /** What the validation layers have complained about so far, where they are switched on (BRASA_VULKAN_VALIDATION). */
   readonly messages: number;
+  /** What is alive of a driver's own: memory, pipelines, pools of commands; of all devices of the backend. */
+  readonly objects: number;
   /** Dot-product instructions found beside the instruction set: 'vnni', 'bf16'. */
   readonly features: readonly string[];
 }
@@ -31,35 +35,44 @@ export function devices(): DeviceDescription[] {
   return rows.map((row, index) => ({
     id: canonical.get(index)!,
     name: row.name,
+    type: row.type,
     isa: row.isa,
     memoryTotal: row.memoryTotal,
     memoryFree: row.memoryFree,
     threads: row.threads,
     emulated: row.emulated !== 0,
-    dtypes: dtypeNames.filter((_, id) => row.dtypes & (1 << id)),
+    dtypes: dtypesOf(row),
     messages: row.messages,
+    objects: row.objects,
     features: [row.vnni ? 'vnni' : '', row.bf16 ? 'bf16' : ''].filter(Boolean),
   }));
 }
 
-const dtypeNames = native.table.dtypes.map(({ name }) => name);
+const dtypesOf = ({ dtypes }: DeviceRow): string[] =>
+  native.table.dtypes.filter(({ id }) => dtypes & (1 << id)).map(({ name }) => name);
 
 /** Backends in libraries of their own, and why they give no device; undefined before they are opened, '' when they do. */
 const libraries = new Map<string, string | undefined>([['vulkan', undefined]]);
 /** By every name that a device has, its native index; and by that the name that tensors show. */
 const known = new Map<string, number>();
 const canonical = new Map<number, string>();
+/** By the device that lacks element types: those that it has. */
+const limited = new Map<string, ReadonlySet<string>>();
 
 /** Names the devices that are there now: each by its number, and the first of a backend that does not compute on the CPU without. */
 function nameDevices(): void {
   const counts = new Map<string, number>();
-  native.devices().forEach(({ backend, emulated }: DeviceRow, index) => {
+  native.devices().forEach((row: DeviceRow, index) => {
+    const { backend, emulated } = row;
     const number = counts.get(backend) ?? 0;
     counts.set(backend, number + 1);
     const plain = number === 0 && emulated === 0;
     known.set(`${backend}:${number}`, index);
     if (plain) known.set(backend, index);
-    canonical.set(index, plain ? backend : `${backend}:${number}`);
+    const id = plain ? backend : `${backend}:${number}`;
+    canonical.set(index, id);
+    const types = dtypesOf(row);
+    if (types.length < native.table.dtypes.length) limited.set(id, new Set(types));
   });
 }
 nameDevices();
@@ -104,6 +117,14 @@ function unavailable(device: string): string {
     return `device '${device}' is a GPU, and here is only ${name}, which computes on the CPU: name it, '${device}:0', to use it`;
   }
   return `there is no device '${device}'; there is: ${have}`;
+}
+
+/** Throws DTypeError where the device has no such elements. */
+export function checkHolds(device: string, dtype: string): void {
+  const types = limited.get(device);
+  if (types === undefined || types.has(dtype)) return;
+  const { name } = native.devices()[known.get(device)!]!;
+  throw new DTypeError(`${device} (${name}) has no ${dtype}: convert with .to('f32') first, or stay on 'cpu'`);
 }
 
 export function isDevice(value: unknown): value is string {

@@ -1,6 +1,7 @@
 /**
  * Layouts: shape, strides, dtype and device of a tensor, interned, so that equality is `===` and a signature is a few integers.
  */
+import { checkHolds } from './device.js';
 import { type DType, dtypeInfo } from './dtype.js';
 import { ShapeError } from './error.js';
 
@@ -67,6 +68,7 @@ export function layoutOf(shape: Shape, dtype: DType, device: string, strides?: r
   const key = strides ? `${device}|${dtype}|${shape.join()}|${strides.join()}` : `${device}|${dtype}|${shape.join()}`;
   const known = table.get(key);
   if (known) return known;
+  checkHolds(device, dtype);
   if (shape.length > MAX_DIMS) throw new ShapeError(`at most ${MAX_DIMS} dims, got ${shape.length}`);
   const size = sizeOf(shape);
   if (!Number.isSafeInteger(size * dtypeInfo(dtype).bytes))

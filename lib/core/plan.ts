@@ -6,7 +6,7 @@ import { deviceIndex } from './device.js';
 import { type DType, dtypeInfo, isFloat } from './dtype.js';
 import { ArgumentError, BrasaError, DeviceError, DTypeError, ShapeError, describe } from './error.js';
 import { expandedStrides, type Layout, layoutLike, layoutOf, onLayoutReset, type Shape } from './layout.js';
-import { SMALL_BYTES, Tensor } from './tensor.js';
+import { SMALL_BYTES, statusError, Tensor } from './tensor.js';
 import { watchPlan } from './watch.js';
 
 /** Which values backward will ask for, by input and by output. */
@@ -134,9 +134,9 @@ export function planFor(
   return plan;
 }
 
-function deviceOf(op: Op, inputs: readonly Operand[], params: Params): string {
+function deviceOf(op: Op, inputs: readonly Operand[], params: Params, outs: readonly Tensor[] | null): string {
   let device: string | null = null;
-  for (const x of inputs) {
+  for (const x of outs === null ? inputs : [...inputs, ...outs]) {
     if (typeof x === 'number') continue;
     if (device === null) device = x.device;
     else if (device !== x.device) {
@@ -154,7 +154,7 @@ function makePlan(
   params: Params,
   outs: readonly Tensor[] | null,
 ): Omit<Plan, 'small'> {
-  const device = deviceOf(op, inputs, params);
+  const device = deviceOf(op, inputs, params, outs);
   const base = {
     op,
     params,
@@ -290,5 +290,5 @@ export function resolve(plan: Plan): boolean {
     const types = [...new Set(plan.inputs.map((x) => (x === null ? 'number' : x.dtype)))].join(', ');
     throw new DTypeError(`no kernel for ${types} on ${device}`, { op: op.name });
   }
-  throw new BrasaError(`the native library refused the call (status ${-id})`, 'ERR_BRASA_INTERNAL', { op: op.name });
+  throw statusError(-id, 'the native library refused the call', op.name, device);
 }

@@ -249,7 +249,8 @@ export function allocate(layout: Layout): Tensor {
   const storage = new Storage();
   const bytes = layout.size * dtypeInfo(layout.dtype).bytes;
   const slot = native.create(storage, deviceIndex(layout.device), bytes);
-  if (slot < 0) throw statusError(-slot, `could not allocate ${bytes} bytes on ${layout.device}`);
+  if (slot < 0)
+    throw statusError(-slot, `could not allocate ${bytes} bytes on ${layout.device}`, undefined, layout.device);
   storage.slot = slot;
   intoScope(storage);
   if (compiling.recorder !== null) tracing.set(storage, layout);

@@ -83,6 +83,7 @@ export class Program {
   readonly #runs: readonly (Step | null)[];
   readonly #text: Float64Array;
   readonly #id: number;
+  readonly #device: string;
   readonly #recorder: Recorder;
   readonly #states: readonly State[];
   readonly #written: readonly State[];
@@ -115,6 +116,7 @@ export class Program {
     this.#runs = runs;
     this.kernels = runs.reduce((n, step) => (step === null ? n : n + 1), 0);
     const { device, text, scalars, uses } = encoded;
+    this.#device = device;
     this.#text = Float64Array.from(text);
     this.#scalars = Float64Array.from(scalars);
     this.#computed = recorder.computed.map(({ first, count, compute }) => {
@@ -130,7 +132,7 @@ export class Program {
       native.dropPlan(plan.id);
       plan.id = -1;
     }
-    if (this.#id < 0) throw statusError(-this.#id, `no program of ${this.kernels} kernels`, 'compile');
+    if (this.#id < 0) throw statusError(-this.#id, `no program of ${this.kernels} kernels`, 'compile', device);
     dropped.register(this, this.#id);
   }
 
@@ -276,6 +278,6 @@ export class Program {
 
   #failure(): Error {
     const failed = this.#runs[words[2]!];
-    return failed ? fault(failed.plan) : statusError(words[1]!, 'the program does not run', 'compile');
+    return failed ? fault(failed.plan) : statusError(words[1]!, 'the program does not run', 'compile', this.#device);
   }
 }

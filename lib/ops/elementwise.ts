@@ -16,6 +16,7 @@ import { ArgumentError, ShapeError, checkOptions, describe } from '../core/error
 import { broadcastTwo, contiguousStrides, sameShape, show } from '../core/layout.js';
 import { NO_PARAMS } from '../core/tape.js';
 import type { Tensor } from '../core/tensor.js';
+import { to } from './to.js';
 
 // ---- arithmetic
 
@@ -360,7 +361,7 @@ export function contiguous(x: Tensor): Tensor {
 }
 // ---- in place: the tensor is changed and answered; the tape is kept right, leaves that require grad are refused
 
-/** Writes y, broadcast and converted, into x, and answers x. (torch.Tensor.copy_) */
+/** Writes y, broadcast, converted and moved to x's device, into x, and answers x. (torch.Tensor.copy_) */
 export function copy_(x: Tensor, y: Operand): Tensor {
   asTensor(x, 'copy_');
   checkOperand(y, 'copy_');
@@ -369,7 +370,7 @@ export function copy_(x: Tensor, y: Operand): Tensor {
   if (!common || !sameShape(common, x.shape)) {
     throw new ShapeError(`${show(y.shape)} does not broadcast to ${show(x.shape)}`, { op: 'copy_' });
   }
-  return applyInto(lookup('assign'), [y], { shape: x.shape }, [x])[0]!;
+  return applyInto(lookup('assign'), [to(y, x.device)], { shape: x.shape }, [x])[0]!;
 }
 /** Sets every element. */
 export function fill_(x: Tensor, value: number): Tensor {

@@ -2,6 +2,7 @@
 // the pool.
 #include "backend.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -143,6 +144,11 @@ void cpu_drop(void*, Plan* opaque) { delete static_cast<OwnedPlan*>(reinterpret_
 
 Status cpu_wait(void*, int64_t*) { return kOk; }
 
+bool cpu_has(void*, int32_t op) {
+  std::call_once(registered, register_kernels);
+  return op >= 0 && op < kMostOps && !entries(op).empty();
+}
+
 void cpu_info(void*, DeviceInfo* out) {
   memset(out, 0, sizeof *out);
   cpu_name(out->name, sizeof out->name);
@@ -154,6 +160,7 @@ void cpu_info(void*, DeviceInfo* out) {
 #endif
   out->threads = thread_count();
   out->dtypes = (1 << kDTypeCount) - 1;
+  snprintf(out->type, sizeof out->type, "cpu");
 }
 
 void cpu_explain(void*, char* text, int64_t size) {
@@ -233,8 +240,9 @@ void register_kernel(const char* op, MakeFn make, const char* label) {
 }
 
 const Backend& backend() {
-  static const Backend instance = {nullptr, "cpu",    cpu_info, cpu_alloc,   cpu_free, cpu_write, cpu_read, cpu_plan,
-                                   cpu_run, cpu_drop, cpu_wait, cpu_explain, nullptr,  nullptr,   nullptr};
+  static const Backend instance = {nullptr,  "cpu",    cpu_info, cpu_alloc, cpu_free, cpu_write,
+                                   cpu_read, cpu_plan, cpu_run,  cpu_drop,  cpu_wait, cpu_explain,
+                                   nullptr,  nullptr,  nullptr,  cpu_has,   nullptr};
   return instance;
 }
 

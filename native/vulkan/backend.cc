@@ -150,11 +150,17 @@ void vk_drop_graph(void* self, Graph* graph) {
   use(self, [&](Gpu&) { return delete reinterpret_cast<Program*>(graph), kOk; });
 }
 
+bool vk_has(void*, int32_t op) { return has_kernel(op); }
+
+void vk_leave(void* self) {
+  use(self, [](Gpu& gpu) { return gpu.keep_cache(), kOk; });
+}
+
 }  // namespace
 
 Backend backend_of(Gpu& gpu) {
-  return {&gpu,   "vulkan", vk_info, vk_alloc,   vk_free,    vk_write,  vk_read,      vk_plan,
-          vk_run, vk_drop,  vk_wait, vk_explain, vk_capture, vk_replay, vk_drop_graph};
+  return {&gpu,    "vulkan", vk_info,    vk_alloc,   vk_free,   vk_write,      vk_read, vk_plan, vk_run,
+          vk_drop, vk_wait,  vk_explain, vk_capture, vk_replay, vk_drop_graph, vk_has,  vk_leave};
 }
 
 }  // namespace brasa::vk

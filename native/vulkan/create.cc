@@ -64,7 +64,7 @@ Status make_arange(Maker& m) {
   s.strides(y, out);
   const auto sizes = s.sizes(out);
   const int32_t compute = compute_dtype(out.dtype);
-  const bool floats = compute == k_f32 || compute == k_f64, exact = m.gpu.features().float64;
+  const bool floats = compute == k_f32 || compute == k_f64, exact = m.gpu.features().target.float64;
   const auto number = [&](auto zero) {
     using T = decltype(zero);
     const Vec<T> start = s.scalar<T>(0), step = s.scalar<T>(1);

@@ -80,7 +80,7 @@ Block block_of(const Job& job, int32_t nscalars) {
 
 // The shader; empty when an instruction does not take its type.
 std::vector<uint32_t> record(const Gpu& gpu, const Call& call, const Job& job) {
-  Module module(gpu.features().group, gpu.features().controls);
+  Module module(gpu.features().group, gpu.features().target);
   recording = &module;
   const Block block = block_of(job, call.nscalars);
   const auto at = [&](Id base, int64_t bytes) {
@@ -237,7 +237,7 @@ Status make_elementwise(Maker& m) {
     if (layout.ndim != call.out[0].ndim) return kInvalid;
     for (int d = 0; d < layout.ndim; ++d)
       if (layout.shape[d] != call.out[0].shape[d]) return kInvalid;
-    if (layout.dtype == k_f64 && !m.gpu.features().float64) return kUnsupported;
+    if (layout.dtype == k_f64 && !m.gpu.features().target.float64) return kUnsupported;
   }
   Job job;
   collapse(call, job);

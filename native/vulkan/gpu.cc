@@ -3,6 +3,9 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "cache.h"
+#include "pretend.h"
+
 namespace brasa::vk {
 namespace {
 
@@ -30,17 +33,17 @@ Gpu::Gpu(VkPhysicalDevice physical) : physical_(physical) {
   }
   vkGetPhysicalDeviceFeatures2(physical, &has);
   vkGetPhysicalDeviceProperties2(physical, &properties);
-  missing_ = !features12.bufferDeviceAddress        ? "it has no buffer device addresses"
-             : !features12.timelineSemaphore        ? "it has no timeline semaphores"
-             : !has.features.shaderInt64            ? "it has no 64-bit integers"
-             : !features11.storageBuffer16BitAccess ? "it has no 16-bit storage"
-             : !features12.storageBuffer8BitAccess  ? "it has no 8-bit storage"
-                                                    : nullptr;
-  features_.float64 = has.features.shaderFloat64;
-  features_.controls = {
+  missing_ = !features12.bufferDeviceAddress                   ? "it has no buffer device addresses"
+             : !features12.timelineSemaphore                   ? "it has no timeline semaphores"
+             : !has.features.shaderInt64 || pretends("no-i64") ? "it has no 64-bit integers"
+                                                               : nullptr;
+  features_.target = {
       {controls.shaderSignedZeroInfNanPreserveFloat32 == VK_TRUE,
        controls.shaderSignedZeroInfNanPreserveFloat64 == VK_TRUE},
-      {controls.shaderRoundingModeRTEFloat32 == VK_TRUE, controls.shaderRoundingModeRTEFloat64 == VK_TRUE}};
+      {controls.shaderRoundingModeRTEFloat32 == VK_TRUE, controls.shaderRoundingModeRTEFloat64 == VK_TRUE},
+      has.features.shaderFloat64 && !pretends("no-f64"),
+      features12.storageBuffer8BitAccess && !pretends("no-8bit"),
+      features11.storageBuffer16BitAccess && !pretends("no-16bit")};
   const VkPhysicalDeviceLimits& limits = properties_.limits;
   while (features_.group > limits.maxComputeWorkGroupInvocations || features_.group > limits.maxComputeWorkGroupSize[0])
     features_.group /= 2;
@@ -107,9 +110,10 @@ Status Gpu::fail(const char* what, VkResult result) {
 Status Gpu::open() {
   if (device_ || opened_ != kOk) return opened_;
   VkPhysicalDeviceVulkan12Features features12 = {VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES};
-  features12.bufferDeviceAddress = features12.timelineSemaphore = features12.storageBuffer8BitAccess = VK_TRUE;
+  features12.bufferDeviceAddress = features12.timelineSemaphore = VK_TRUE;
+  features12.storageBuffer8BitAccess = features_.target.storage8;
   VkPhysicalDeviceVulkan11Features features11 = {VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_1_FEATURES, &features12};
-  features11.storageBuffer16BitAccess = VK_TRUE;
+  features11.storageBuffer16BitAccess = features_.target.storage16;
   features12.shaderSubgroupExtendedTypes = features_.subgroup_i64;
   VkPhysicalDeviceSubgroupSizeControlFeatures subgroups = {
       VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_FEATURES};
@@ -117,7 +121,7 @@ Status Gpu::open() {
   if (features_.subgroup) features12.pNext = &subgroups;
   VkPhysicalDeviceFeatures2 wanted = {VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2, &features11};
   wanted.features.shaderInt64 = VK_TRUE;
-  wanted.features.shaderFloat64 = features_.float64;
+  wanted.features.shaderFloat64 = features_.target.float64;
   const float priority = 1;
   VkDeviceQueueCreateInfo queue = {VK_STRUCTURE_TYPE_DEVICE_QUEUE_CREATE_INFO};
   queue.queueFamilyIndex = family_;
@@ -140,14 +144,39 @@ Status Gpu::open() {
   layout.pPushConstantRanges = &push;
   result = vkCreatePipelineLayout(device_, &layout, nullptr, &layout_);
   if (result != VK_SUCCESS) return opened_ = fail("vkCreatePipelineLayout", result);
-  const VkPipelineCacheCreateInfo cache = {VK_STRUCTURE_TYPE_PIPELINE_CACHE_CREATE_INFO};
-  result = vkCreatePipelineCache(device_, &cache, nullptr, &cache_);
-  if (result != VK_SUCCESS) return opened_ = fail("vkCreatePipelineCache", result);
+  opened_ = open_cache();
+  if (opened_ != kOk) return opened_;
   heap.open(physical_, device_);
   opened_ = stream.open(device_, family_, layout_, heap);
   if (opened_ == kOk) opened_ = heap.alloc(sizeof(FaultWord), Kind::kStaging, &fault_);
   if (opened_ == kOk) memset(fault_->host, 0, sizeof(FaultWord));
   return opened_;
+}
+
+Status Gpu::open_cache() {
+  kept_ = read_cache(cache_path(properties_), properties_);
+  VkPipelineCacheCreateInfo info = {VK_STRUCTURE_TYPE_PIPELINE_CACHE_CREATE_INFO};
+  info.initialDataSize = kept_.size();
+  info.pInitialData = kept_.data();
+  VkResult result = vkCreatePipelineCache(device_, &info, nullptr, &cache_);
+  if (result != VK_SUCCESS && !kept_.empty()) {
+    info.initialDataSize = 0;
+    result = vkCreatePipelineCache(device_, &info, nullptr, &cache_);
+  }
+  return result == VK_SUCCESS ? kOk : fail("vkCreatePipelineCache", result);
+}
+
+void Gpu::keep_cache() {
+  const std::string path = cache_path(properties_);
+  if (!cache_ || pipelines_.empty() || path.empty()) return;
+  size_t bytes = 0;
+  if (vkGetPipelineCacheData(device_, cache_, &bytes, nullptr) != VK_SUCCESS || bytes == 0) return;
+  std::vector<uint8_t> data(bytes);
+  if (vkGetPipelineCacheData(device_, cache_, &bytes, data.data()) != VK_SUCCESS) return;
+  data.resize(bytes);
+  if (data == kept_) return;
+  write_cache(path, properties_, data);
+  kept_ = std::move(data);
 }
 
 void Gpu::info(DeviceInfo* out) const {
@@ -165,10 +194,14 @@ void Gpu::info(DeviceInfo* out) const {
     out->memory_free =
         static_cast<int64_t>(budget.heapBudget[memory_heap_]) - static_cast<int64_t>(budget.heapUsage[memory_heap_]);
   }
+  const char* const types[] = {"other", "integrated", "discrete", "virtual", "cpu"};
+  const auto type = static_cast<size_t>(properties_.deviceType);
+  snprintf(out->type, sizeof out->type, "%s", types[type < 5 ? type : 0]);
+  out->objects = live_objects.load();
   out->emulated = properties_.deviceType == VK_PHYSICAL_DEVICE_TYPE_CPU;
   out->messages = validation_messages();
   out->dtypes = (1 << kDTypeCount) - 1;
-  if (!features_.float64) out->dtypes &= ~(1 << k_f64);
+  if (!features_.target.float64) out->dtypes &= ~(1 << k_f64);
 }
 
 Status Gpu::make_pipeline(const std::string& key, const uint32_t* words, size_t bytes,
@@ -200,6 +233,7 @@ Status Gpu::make_pipeline(const std::string& key, const uint32_t* words, size_t 
   result = vkCreateComputePipelines(device_, cache_, 1, &info, nullptr, &made);
   vkDestroyShaderModule(device_, module, nullptr);
   if (result != VK_SUCCESS) return fail("vkCreateComputePipelines", result);
+  live_objects++;
   pipelines_[key] = *out = made;
   return kOk;
 }

@@ -9,10 +9,9 @@
 
 namespace brasa::vk {
 
-// What kernels may count on. Device addresses, timeline semaphores, 64-bit integers and narrow storage are required.
+// What kernels may count on. Device addresses, timeline semaphores and 64-bit integers are required.
 struct Features {
-  bool float64 = false;
-  FloatControls controls = {};
+  TargetDevice target = {};
   uint32_t group = 256;  // invocations in a work group of one dimension
   uint32_t most_groups = 65535;
   uint32_t most_invocations = 256;  // of a work group
@@ -56,6 +55,9 @@ class Gpu {
   Status pipeline(const std::vector<uint32_t>& words, VkPipeline* out);
   Status pipeline(const Shader& shader, const std::vector<uint32_t>& constants, VkPipeline* out);
 
+  // Writes what the driver compiled to where the next process finds it.
+  void keep_cache();
+
   // kIndexOutOfRange when a kernel left a fault, which is then forgotten.
   Status take_fault(int64_t* fault);
   void explain(char* text, int64_t size) const;
@@ -73,6 +75,7 @@ class Gpu {
   Status make_pipeline(const std::string& key, const uint32_t* words, size_t bytes,
                        const std::vector<uint32_t>& constants, VkPipeline* out);
   void look_at_subgroups(uint32_t size);
+  Status open_cache();
   Status fail(const char* what, VkResult result);
 
   VkPhysicalDevice physical_;
@@ -86,6 +89,7 @@ class Gpu {
   VkDevice device_ = VK_NULL_HANDLE;
   VkPipelineLayout layout_ = VK_NULL_HANDLE;
   VkPipelineCache cache_ = VK_NULL_HANDLE;
+  std::vector<uint8_t> kept_;  // what the cache began with
   Status opened_ = kOk;
   Memory* fault_ = nullptr;
   std::unordered_map<std::string, VkPipeline> pipelines_;

@@ -22,7 +22,9 @@ Program::~Program() {
     if (copy.blocks) gpu_.heap.free(copy.blocks);
   }
   if (scratch_) gpu_.heap.free(scratch_);
+  if (!pool_) return;
   vkDestroyCommandPool(gpu_.device(), pool_, nullptr);
+  live_objects--;
 }
 
 Status Program::record(const Step* steps, int32_t count, Memory* arena) {
@@ -85,6 +87,7 @@ Status Program::record(const Step* steps, int32_t count, Memory* arena) {
   VkCommandPoolCreateInfo pool = {VK_STRUCTURE_TYPE_COMMAND_POOL_CREATE_INFO};
   pool.queueFamilyIndex = gpu_.family();
   if (vkCreateCommandPool(gpu_.device(), &pool, nullptr, &pool_) != VK_SUCCESS) return kOutOfMemory;
+  live_objects++;
   for (Copy& copy : copies_) {
     status = record_copy(copy, places, blocks);
     if (status != kOk) return status;

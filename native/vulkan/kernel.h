@@ -101,6 +101,7 @@ struct Kernel {
 int32_t op_id(const char* name);
 // Whether an elementwise program's registers are there and of the types that its instructions want.
 bool sane_program(const Call& call);
+bool has_kernel(int32_t op);
 Status make_call(Maker& m);  // by the kernel of call.op
 
 // ---- layouts

@@ -119,6 +119,8 @@ int32_t op_id(const char* name) {
   return -1;
 }
 
+bool has_kernel(int32_t op) { return op >= 0 && op < kMostOps && table()[op]; }
+
 Status make_call(Maker& m) {
   if (m.call.op < 0 || m.call.op >= kMostOps) return kInvalid;
   const Make make = table()[m.call.op];

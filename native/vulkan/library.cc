@@ -53,8 +53,8 @@ int rank_of(VkPhysicalDevice device) {
   }
 }
 
-// Messages are warnings and errors.
-VkResult make_instance(bool checked, VkInstance* out) {
+// Messages are warnings and errors. hazards: of reads and writes that nothing orders, too.
+VkResult make_instance(bool checked, bool hazards, VkInstance* out) {
   VkApplicationInfo application = {VK_STRUCTURE_TYPE_APPLICATION_INFO};
   application.pApplicationName = "brasa";
   application.apiVersion = VK_API_VERSION_1_2;
@@ -63,19 +63,26 @@ VkResult make_instance(bool checked, VkInstance* out) {
       VK_DEBUG_UTILS_MESSAGE_SEVERITY_WARNING_BIT_EXT | VK_DEBUG_UTILS_MESSAGE_SEVERITY_ERROR_BIT_EXT;
   messenger.messageType = VK_DEBUG_UTILS_MESSAGE_TYPE_VALIDATION_BIT_EXT;
   messenger.pfnUserCallback = hear;
-  const char* const extension = VK_EXT_DEBUG_UTILS_EXTENSION_NAME;
+  const VkValidationFeatureEnableEXT synchronization = VK_VALIDATION_FEATURE_ENABLE_SYNCHRONIZATION_VALIDATION_EXT;
+  VkValidationFeaturesEXT features = {VK_STRUCTURE_TYPE_VALIDATION_FEATURES_EXT};
+  features.enabledValidationFeatureCount = 1;
+  features.pEnabledValidationFeatures = &synchronization;
+  const char* const extensions[] = {VK_EXT_DEBUG_UTILS_EXTENSION_NAME, VK_EXT_VALIDATION_FEATURES_EXTENSION_NAME};
   VkInstanceCreateInfo info = {VK_STRUCTURE_TYPE_INSTANCE_CREATE_INFO};
   info.pApplicationInfo = &application;
   if (checked) {
     info.pNext = &messenger;
-    info.enabledLayerCount = info.enabledExtensionCount = 1;
+    if (hazards) messenger.pNext = &features;
+    info.enabledLayerCount = 1;
+    info.enabledExtensionCount = hazards ? 2 : 1;
     info.ppEnabledLayerNames = &kChecker;
-    info.ppEnabledExtensionNames = &extension;
+    info.ppEnabledExtensionNames = extensions;
   }
   const VkResult result = vkCreateInstance(&info, nullptr, out);
   if (result != VK_SUCCESS) return result;
   volkLoadInstance(*out);
   VkDebugUtilsMessengerEXT made = VK_NULL_HANDLE;
+  messenger.pNext = nullptr;
   return checked ? vkCreateDebugUtilsMessengerEXT(*out, &messenger, nullptr, &made) : VK_SUCCESS;
 }
 
@@ -85,11 +92,11 @@ void list_devices(Library* out) {
     return because("libvulkan is not installed: it comes with the graphics driver, or as libvulkan1 or vulkan-loader");
   if (volkGetInstanceVersion() < VK_API_VERSION_1_2) return because("libvulkan is older than Vulkan 1.2");
   const char* const asked = getenv("BRASA_VULKAN_VALIDATION");
-  const bool checked = asked && strcmp(asked, "1") == 0;
+  const bool checked = asked && *asked && strcmp(asked, "0") != 0;
   if (checked && !has_checker())
-    return because("BRASA_VULKAN_VALIDATION=1 needs the validation layers (Debian: vulkan-validationlayers)");
+    return because("BRASA_VULKAN_VALIDATION needs the validation layers (Debian: vulkan-validationlayers)");
   VkInstance instance = VK_NULL_HANDLE;
-  if (make_instance(checked, &instance) != VK_SUCCESS)
+  if (make_instance(checked, checked && strcmp(asked, "sync") == 0, &instance) != VK_SUCCESS)
     return because("no Vulkan driver: install that of the GPU (Mesa: mesa-vulkan-drivers)");
   uint32_t count = 0;
   vkEnumeratePhysicalDevices(instance, &count, nullptr);

@@ -18,8 +18,17 @@ const uint32_t kI32[] = {
 const uint32_t kI64[] = {
 #include "matmul_i64.inc"
 };
+const uint32_t kF32Words[] = {
+#include "matmul_f32_words.inc"
+};
+const uint32_t kI32Words[] = {
+#include "matmul_i32_words.inc"
+};
 
-Shader shader_of(int32_t compute) {
+Shader shader_of(int32_t compute, const TargetDevice& target) {
+  const bool words = !target.storage8 || !target.storage16;
+  if (words && compute == k_f32) return {kF32Words, sizeof kF32Words};
+  if (words && compute == k_i32) return {kI32Words, sizeof kI32Words};
   switch (compute) {
     case k_f64:
       return {kF64, sizeof kF64};
@@ -207,7 +216,7 @@ Status add_parts(Maker& m, const Product& p, const Source& parts, int64_t count)
 Status add_product(Maker& m, const Product& p) {
   const int32_t compute = compute_dtype(p.in);
   if (p.in == k_bool || compute_dtype(p.out) != compute) return kUnsupported;
-  if (compute == k_f64 && !m.gpu.features().float64) return kUnsupported;
+  if (compute == k_f64 && !m.gpu.features().target.float64) return kUnsupported;
   int64_t batches = 1;
   for (const Product::Dim& dim : p.batch) batches *= dim.size;
   if (p.m == 0 || p.n == 0 || batches == 0) return kOk;
@@ -303,7 +312,7 @@ Status add_product(Maker& m, const Product& p) {
                                            tiling.own,
                                            gathers && !split,
                                            a_wide || b_wide};
-  const Status status = m.gpu.pipeline(shader_of(compute), constants, &d.pipeline);
+  const Status status = m.gpu.pipeline(shader_of(compute, m.gpu.features().target), constants, &d.pipeline);
   if (status != kOk) return status;
   m.add() = std::move(d);
   return split ? add_parts(m, p, partial, parts) : kOk;

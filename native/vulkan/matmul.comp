@@ -1,4 +1,4 @@
-// variants: f32 f64 i32 i64
+// variants: f32 f64 i32 i64 f32_words i32_words
 // y (M,N) = a (M,K) b (K,N) (+ c): a work group makes a tile of y, each invocation OWN by OWN sums of it, from panels of
 // STEP steps of K in shared memory. While one pair of panels is used the next is on its way through registers. Operands
 // lie by strides; or b is what a convolution reads, gathered by tables (product.h): of the inner index and of the column.

@@ -2,6 +2,8 @@
 
 #include <new>
 
+#include "pretend.h"
+
 namespace brasa::vk {
 namespace {
 
@@ -18,6 +20,7 @@ void Heap::open(VkPhysicalDevice physical, VkDevice device) {
   VkPhysicalDeviceProperties2 all = {VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PROPERTIES_2, &limits};
   vkGetPhysicalDeviceProperties2(physical, &all);
   largest_ = limits.maxMemoryAllocationSize;
+  most_ = pretended("memory", INT64_MAX >> 20) << 20;
 }
 
 void Heap::close() {
@@ -40,7 +43,7 @@ int Heap::find_type(Kind kind, uint32_t allowed) const {
 }
 
 Status Heap::new_chunk(VkDeviceSize size, Kind kind, std::unique_ptr<Chunk>* out) {
-  if (size > largest_) return kOutOfMemory;
+  if (size > largest_ || static_cast<int64_t>(size) > most_ - allocated_) return kOutOfMemory;
   auto chunk = std::make_unique<Chunk>();
   chunk->size = size;
   VkBufferCreateInfo buffer = {VK_STRUCTURE_TYPE_BUFFER_CREATE_INFO};
@@ -71,12 +74,16 @@ Status Heap::new_chunk(VkDeviceSize size, Kind kind, std::unique_ptr<Chunk>* out
   chunk->address = vkGetBufferDeviceAddress(device_, &at);
   chunk->free_list[0] = size;
   allocated_ += static_cast<int64_t>(size);
+  live_objects++;
   *out = std::move(chunk);
   return kOk;
 }
 
 void Heap::release(Chunk& chunk) {
-  if (chunk.address) allocated_ -= static_cast<int64_t>(chunk.size);
+  if (chunk.address) {
+    allocated_ -= static_cast<int64_t>(chunk.size);
+    live_objects--;
+  }
   vkDestroyBuffer(device_, chunk.buffer, nullptr);
   vkFreeMemory(device_, chunk.memory, nullptr);
 }

@@ -3,6 +3,7 @@
 #pragma once
 #include <volk.h>
 
+#include <atomic>
 #include <map>
 #include <memory>
 #include <vector>
@@ -10,6 +11,9 @@
 #include "../backend.h"
 
 namespace brasa::vk {
+
+// Chunks, pipelines and command pools of all devices that have not been destroyed: what could leak.
+inline std::atomic<int64_t> live_objects{0};
 
 struct Chunk {
   VkDeviceMemory memory = VK_NULL_HANDLE;
@@ -51,7 +55,7 @@ class Heap {
   VkDeviceSize largest_ = 0;
   std::vector<std::unique_ptr<Chunk>> chunks_[3];  // by kind, shared
   std::vector<std::unique_ptr<Chunk>> whole_;      // of one range
-  int64_t allocated_ = 0;
+  int64_t allocated_ = 0, most_ = INT64_MAX;
 };
 
 }  // namespace brasa::vk

@@ -59,9 +59,9 @@ class Shade {
     std::vector<U32> strides;
   };
 
-  explicit Shade(Maker& m) : m_(m), module_(m.gpu.features().group, m.gpu.features().controls) { recording = &module_; }
+  explicit Shade(Maker& m) : m_(m), module_(m.gpu.features().group, m.gpu.features().target) { recording = &module_; }
   // One whose work groups, of so many invocations, each work on something together.
-  Shade(Maker& m, uint32_t group) : m_(m), module_(group, m.gpu.features().controls) {
+  Shade(Maker& m, uint32_t group) : m_(m), module_(group, m.gpu.features().target) {
     recording = &module_;
     subgroup_ = group % (m.gpu.features().subgroup + !m.gpu.features().subgroup) ? 0 : m.gpu.features().subgroup;
     module_.open_group(subgroup_);
@@ -159,18 +159,10 @@ class Shade {
   // The element so many elements behind the first, as its compute type.
   Id load(const Tensor& x, U32 element) { return load_element(x.dtype, address(x, element)); }
   void store(const Tensor& x, U32 element, Id value) { store_element(x.dtype, address(x, element), value); }
-  // Its bytes as they are.
-  Id load_raw(const Tensor& x, U32 element) { return module_.load(storage_type(x.dtype), address(x, element)); }
-  void store_raw(const Tensor& x, U32 element, Id value) {
-    module_.store(storage_type(x.dtype), address(x, element), value);
-  }
-
-  // 0 of a storage type; narrow ones have no constants.
-  Id zero_raw(int32_t dtype) {
-    const Type type = storage_type(dtype);
-    if (type != Type::kU8 && type != Type::kU16) return module_.constant(type, 0);
-    return module_.pure(spv::UConvert, type, {module_.constant(Type::kU32, 0)});
-  }
+  // Its bits as they are.
+  Id load_raw(const Tensor& x, U32 element) { return load_bits(x.dtype, address(x, element)); }
+  void store_raw(const Tensor& x, U32 element, Id value) { store_bits(x.dtype, address(x, element), value); }
+  Id zero_raw(int32_t dtype) { return module_.constant(is_narrow(dtype) ? Type::kU32 : storage_type(dtype), 0); }
 
   // An index outside of a dim.
   void raise(Id fault, I64 index, I64 size) {
@@ -199,9 +191,9 @@ class Shade {
   Status finish() {
     if (!fits_) return kUnsupported;
     for (const Layout* layout : layouts_)
-      if (layout->dtype == k_f64 && !m_.gpu.features().float64) return kUnsupported;
+      if (layout->dtype == k_f64 && !m_.gpu.features().target.float64) return kUnsupported;
     if (empty_) return kOk;
-    if (module_.uses(Type::kF64) && !m_.gpu.features().float64) return kUnsupported;
+    if (module_.uses(Type::kF64) && !m_.gpu.features().target.float64) return kUnsupported;
     const Status status = m_.gpu.pipeline(module_.finish(), &dispatch_.pipeline);
     if (status == kOk) m_.add() = std::move(dispatch_);
     return status;

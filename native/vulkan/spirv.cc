@@ -11,11 +11,14 @@ constexpr uint32_t kNumWorkgroups = 24, kWorkgroupId = 26, kGlobalInvocationId =
                    kSubgroupId = 40, kSubgroupLocalInvocationId = 41;
 constexpr uint32_t kWorkgroupScope = 2, kSubgroupScope = 3, kAcquireRelease = 8, kWorkgroupMemory = 256;
 
+constexpr uint32_t kDeviceScope = 1;
+
 bool is_float(Type t) { return t == Type::kF32 || t == Type::kF64; }
 uint32_t bytes_of(Type t) {
   static const uint32_t bytes[] = {0, 0, 1, 2, 4, 8, 4, 8};
   return bytes[static_cast<int>(t)];
 }
+uint32_t mask_of(Type t) { return t == Type::kU8 ? 0xff : 0xffff; }
 // Whether the result may differ when it is computed together with others: forbidden, as math.inl counts on each.
 bool contracts(spv::Op op) {
   return op == spv::FAdd || op == spv::FSub || op == spv::FMul || op == spv::FDiv || op == spv::FNegate ||
@@ -74,8 +77,8 @@ Id Module::type(Type t) {
   if (!is_float(t)) return known = unique(globals_, spv::TypeInt, {bits, 0});
   known = unique(globals_, spv::TypeFloat, {bits});
   const int wide = t == Type::kF64;
-  if (controls_.preserve[wide]) put(modes_, spv::ExecutionMode, {main_, spv::PreserveMode, bits});
-  if (controls_.nearest[wide]) put(modes_, spv::ExecutionMode, {main_, spv::NearestMode, bits});
+  if (target_.preserve[wide]) put(modes_, spv::ExecutionMode, {main_, spv::PreserveMode, bits});
+  if (target_.nearest[wide]) put(modes_, spv::ExecutionMode, {main_, spv::NearestMode, bits});
   return known;
 }
 
@@ -88,13 +91,13 @@ Id Module::constant(Type t, uint64_t bits) {
 
 Id Module::pointer(spv::Storage storage, Id to) { return unique(globals_, spv::TypePointer, {storage, to}); }
 
-Module::Module(uint32_t group, const FloatControls& controls) : group_(group), controls_(controls) {
+Module::Module(uint32_t group, const TargetDevice& target) : group_(group), target_(target) {
   main_ = next();
   std_ = next();
   for (const uint32_t name : {spv::Shader, spv::Int64, spv::PhysicalStorageBufferAddresses})
     put(capabilities_, spv::Capability, {name});
   bool preserve = false, nearest = false;
-  for (int i = 0; i < 2; ++i) preserve |= controls.preserve[i], nearest |= controls.nearest[i];
+  for (int i = 0; i < 2; ++i) preserve |= target.preserve[i], nearest |= target.nearest[i];
   if (preserve) put(capabilities_, spv::Capability, {spv::SignedZeroInfNanPreserve});
   if (nearest) put(capabilities_, spv::Capability, {spv::RoundingModeRTE});
 
@@ -229,6 +232,34 @@ Id Module::load(Type t, Id from) {
 void Module::store(Type t, Id to, Id value) {
   const Id at = address(t, to);
   put(body_, spv::Store, {at, value, kAligned, bytes_of(t)});
+}
+
+Module::Part Module::part_of_word(Id from) {
+  const Id three = constant(Type::kU64, 3), inside = pure(spv::BitwiseAnd, Type::kU64, {from, three});
+  const Id bytes = pure(spv::UConvert, Type::kU32, {inside});
+  return {address(Type::kU32, pure(spv::ISub, Type::kU64, {from, inside})),
+          pure(spv::ShiftLeftLogical, Type::kU32, {bytes, constant(Type::kU32, 3)})};
+}
+
+Id Module::load_narrow(Type t, Id from) {
+  if (stores(t)) return emit(spv::UConvert, Type::kU32, {load(t, from)});
+  const Part part = part_of_word(from);
+  const Id scope = constant(Type::kU32, kDeviceScope), relaxed = constant(Type::kU32, 0);
+  const Id word = emit(spv::AtomicLoad, Type::kU32, {part.word, scope, relaxed});
+  const Id low = emit(spv::ShiftRightLogical, Type::kU32, {word, part.shift});
+  return emit(spv::BitwiseAnd, Type::kU32, {low, constant(Type::kU32, mask_of(t))});
+}
+
+void Module::store_narrow(Type t, Id to, Id value) {
+  if (stores(t)) return store(t, to, emit(spv::UConvert, t, {value}));
+  const Part part = part_of_word(to);
+  const Id scope = constant(Type::kU32, kDeviceScope), relaxed = constant(Type::kU32, 0);
+  const Id mask = constant(Type::kU32, mask_of(t));
+  const auto shifted = [&](Id x) { return emit(spv::ShiftLeftLogical, Type::kU32, {x, part.shift}); };
+  const Id others = emit(spv::Not, Type::kU32, {shifted(mask)});
+  const Id own = shifted(emit(spv::BitwiseAnd, Type::kU32, {value, mask}));
+  emit(spv::AtomicAnd, Type::kU32, {part.word, scope, relaxed, others});
+  emit(spv::AtomicOr, Type::kU32, {part.word, scope, relaxed, own});
 }
 
 Id Module::variable(Type t, Id first) {

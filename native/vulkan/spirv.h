@@ -89,6 +89,9 @@ enum Op : uint16_t {
   BitwiseAnd = 199,
   Not = 200,
   ControlBarrier = 224,
+  AtomicLoad = 227,
+  AtomicAnd = 240,
+  AtomicOr = 241,
   Phi = 245,
   LoopMerge = 246,
   SelectionMerge = 247,
@@ -118,14 +121,16 @@ enum Mode : uint32_t { LocalSize = 17, PreserveMode = 4461, NearestMode = 4462 }
 
 enum class Type : uint8_t { kVoid, kBool, kU8, kU16, kU32, kU64, kF32, kF64, kCount };
 
-// What of floating-point arithmetic the device promises to leave as the standard says.
-struct FloatControls {
-  bool preserve[2], nearest[2];  // f32, f64
+// What a shader may count on: what of floating-point arithmetic the device leaves as the standard says, and types.
+struct TargetDevice {
+  bool preserve[2] = {}, nearest[2] = {};  // f32, f64
+  bool float64 = false, storage8 = false, storage16 = false;
 };
 
 class Module {
  public:
-  explicit Module(uint32_t group, const FloatControls& controls);
+  explicit Module(uint32_t group, const TargetDevice& target);
+  const TargetDevice& target() const { return target_; }
 
   Id type(Type t);
   Id constant(Type t, uint64_t bits);
@@ -135,6 +140,10 @@ class Module {
   Id std_call(spv::Std call, Type result, std::initializer_list<uint32_t> operands);
   Id load(Type t, Id address);  // aligned to the type
   void store(Type t, Id address, Id value);
+  // The bits of an element of 8 or 16, in a u32. Where the device has no such storage it is a part of a whole word,
+  // whose other parts may be written at the same time.
+  Id load_narrow(Type t, Id address);
+  void store_narrow(Type t, Id address, Id value);
 
   Id argument_block() const { return block_; }   // u64
   Id invocation() const { return invocation_; }  // u32, of the x dimension
@@ -192,6 +201,11 @@ class Module {
   Id part_of(Id vector, uint32_t i);
   Id shared_place(Type t, Id array, Id index);
   Id address(Type t, Id from);
+  bool stores(Type t) const { return t == Type::kU8 ? target_.storage8 : target_.storage16; }
+  struct Part {
+    Id word, shift;  // a pointer, bits
+  };
+  Part part_of_word(Id address);
   Id unique(Words& to, spv::Op op, std::initializer_list<uint32_t> words, Id type_first = 0);
   void label(Id id);
   Branch begin_branch(Id condition);
@@ -199,7 +213,7 @@ class Module {
   void end_branch(const Branch& at);
 
   uint32_t bound_ = 1, group_;
-  FloatControls controls_;
+  TargetDevice target_;
   Words capabilities_, modes_, decorations_, globals_, variables_, body_;
   Id types_[static_cast<int>(Type::kCount)] = {};
   std::map<Words, Id> unique_, known_;

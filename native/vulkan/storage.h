@@ -28,10 +28,19 @@ inline Type storage_type(int32_t dtype) {
   return types[dtype];
 }
 
-inline I32 widened(Id narrow, bool is_signed) {
-  return I32::of(recording->emit(is_signed ? spv::SConvert : spv::UConvert, Type::kU32, {narrow}));
+inline bool is_narrow(int32_t dtype) {
+  const Type type = storage_type(dtype);
+  return type == Type::kU8 || type == Type::kU16;
 }
-inline Id narrowed(I32 x, Type to) { return recording->emit(spv::UConvert, to, {x.id()}); }
+// The bits of an element; of one of less than 32, in a u32.
+inline Id load_bits(int32_t dtype, Id address) {
+  const Type type = storage_type(dtype);
+  return is_narrow(dtype) ? recording->load_narrow(type, address) : recording->load(type, address);
+}
+inline void store_bits(int32_t dtype, Id address, Id value) {
+  const Type type = storage_type(dtype);
+  is_narrow(dtype) ? recording->store_narrow(type, address, value) : recording->store(type, address, value);
+}
 
 inline F32 from_f16(I32 x) {
   const I32 magnitude = (x & I32(0x7fff)) << 13;
@@ -56,42 +65,35 @@ inline I32 to_bf16(F32 x) {
 
 // The element at an address, as its compute type.
 inline Id load_element(int32_t dtype, Id address) {
-  const Id raw = recording->load(storage_type(dtype), address);
+  const Id raw = load_bits(dtype, address);
   switch (dtype) {
     case k_f16:
-      return from_f16(widened(raw, false)).id();
+      return from_f16(I32::of(raw)).id();
     case k_bf16:
-      return from_bits<float>(widened(raw, false) << 16).id();
+      return from_bits<float>(I32::of(raw) << 16).id();
     case k_i8:
-      return widened(raw, true).id();
-    case k_u8:
-      return widened(raw, false).id();
+      return ((I32::of(raw) << 24) >> 24).id();
     case k_bool:
-      return ((widened(raw, false) != I32(0)) & I32(1)).id();
+      return ((I32::of(raw) != I32(0)) & I32(1)).id();
     default:
       return raw;
   }
 }
 inline void store_element(int32_t dtype, Id address, Id value) {
-  const Type type = storage_type(dtype);
   switch (dtype) {
     case k_f16:
-      value = narrowed(to_f16(F32::of(value)), type);
+      value = to_f16(F32::of(value)).id();
       break;
     case k_bf16:
-      value = narrowed(to_bf16(F32::of(value)), type);
-      break;
-    case k_i8:
-    case k_u8:
-      value = narrowed(I32::of(value), type);
+      value = to_bf16(F32::of(value)).id();
       break;
     case k_bool:
-      value = narrowed((I32::of(value) != I32(0)) & I32(1), type);
+      value = ((I32::of(value) != I32(0)) & I32(1)).id();
       break;
     default:
       break;
   }
-  recording->store(type, address, value);
+  store_bits(dtype, address, value);
 }
 
 // A value of one compute type as another.

@@ -78,7 +78,7 @@ class Stream {
   Recorded recorded_[kBuffers];
   int at_ = 0, count_ = 0;  // which is recorded, commands in it
   bool open_ = false, lost_ = false;
-  uint64_t submitted_ = 0, completed_ = 0;
+  uint64_t submitted_ = 0, completed_ = 0, lost_at_ = 0;
   VkPipeline bound_ = VK_NULL_HANDLE;
   std::vector<Access> since_;  // the last barrier
   Ring blocks_, staging_;

@@ -214,25 +214,6 @@ Vec<T> seldom(typename Vec<T>::Int mask, Vec<T> y, const F& f) {
   return Vec<T>::of(recording->branch(mask.condition(), kType<T>, y.id(), [&] { return f().id(); }));
 }
 
-// n - trunc(n / d) d, exact while the quotient is below 2^53: the product is taken in two parts (Dekker).
-inline F64 rest_of(F64 n, F64 d) {
-  const F64 q = trunc(n / d), split(134217729.);
-  const F64 qs = q * split, ds = d * split;
-  const F64 qh = qs - (qs - q), ql = q - qh, dh = ds - (ds - d), dl = d - dh;
-  const F64 product = q * d, lost = ((qh * dh - product) + qh * dl + ql * dh) + ql * dl;
-  const F64 r = (n - product) - lost;
-  return select(r < F64(0.), r + d, select(r >= d, r - d, r));
-}
-// Each step takes 52 bits off the quotient; beyond what the steps take off, and of huge divisors, the rest is NaN.
-inline F64 far_fmod(F64 x, F64 y) {
-  const F64 n = abs(x), d = abs(y), inf(__builtin_inf());
-  F64 r = n;
-  for (int i = 0; i < 3; ++i) r = rest_of(r, d);
-  r = select((n < inf) & (d > F64(0.)) & (d < inf), select(n < d, n, r), F64(__builtin_nan("")));
-  return copysign(select((d == inf) & (n < inf), n, r), x);
-}
-inline F32 far_fmod(F32 x, F32 y) { return cast<float>(far_fmod(cast<double>(x), cast<double>(y))); }
-
 template <class T>
 Vec<T> divide(Vec<T> x, Vec<T> y) {
   const Vec<T> zero(T(0)), one(T(1)), minus(T(-1));
@@ -258,64 +239,25 @@ template <class T>
 Vec<T> shift_right_by(Vec<T> x, Vec<T> n) {
   return Vec<T>::of(recording->pure(spv::ShiftRightArithmetic, kType<T>, {x.id(), n.id()}));
 }
-F64 pow_of(F64 x, F64 y);
+// Beyond what formulas cover (far.h).
+F64 far_fmod(F64 x, F64 y);
+F32 far_fmod(F32 x, F32 y);
+template <class T>
+Vec<T> pow_of(Vec<T> x, Vec<T> y);
 F64 far_sin(F64 x);
 F64 far_cos(F64 x);
 F64 far_tan(F64 x);
+// f32 where the device has no f64.
+#define BRASA_WITHOUT_F64(y) \
+  if (!recording->target().float64) return y;
+F32 narrow_sin(F32 x);
+F32 narrow_cos(F32 x);
+F32 narrow_tan(F32 x);
+F32 narrow_erfc(F32 a, F32 t, F32 w);
+F32 narrow_fmod(F32 x, F32 y);
 
 }  // namespace
 }  // namespace brasa::vk
 
 #include "../math.inl"
-
-namespace brasa::vk {
-namespace {
-
-// Angles beyond what reduce_angle() takes exactly lose bits as they grow.
-inline F64 far_sin(F64 x) { return sin_turned(x, 0); }
-inline F64 far_cos(F64 x) { return sin_turned(x, 1); }
-inline F64 far_tan(F64 x) { return tan_fast(x); }
-
-// a + b and a * b in two parts, the first the rounded result (Knuth, Dekker).
-struct Parts {
-  F64 high, low;
-};
-inline Parts two_sum(F64 a, F64 b) {
-  const F64 high = a + b, part = high - a;
-  return {high, (a - (high - part)) + (b - part)};
-}
-inline Parts two_product(F64 a, F64 b) {
-  const F64 split(134217729.), as = a * split, bs = b * split;
-  const F64 ah = as - (as - a), al = a - ah, bh = bs - (bs - b), bl = b - bh, high = a * b;
-  return {high, ((ah * bh - high) + ah * bl + al * bh) + al * bl};
-}
-
-// exp(y log |x|), the logarithm and the product in two parts: the error of one part would grow with the product, to
-// hundreds of units in the last place. The series of log((1 + s) / (1 - s)) has its first term in two parts.
-inline F64 pow_of(F64 x, F64 y) {
-  const F64 one(1.), zero(0.), two(2.), inf(__builtin_inf()), a = abs(x);
-  const Split<double> p = split_log(a);
-  const Parts d = two_sum(two, p.f);
-  const F64 s = p.f / d.high;
-  const Parts back = two_product(s, d.high);
-  const F64 s_low = (((p.f - back.high) - back.low) - s * d.low) / d.high, z = s * s;
-  const F64 series = poly(z, 1. / 21, 1. / 19, 1. / 17, 1. / 15, 1. / 13, 1. / 11, 1. / 9, 1. / 7, 1. / 5, 1. / 3);
-  const F64 rest = two * (s_low + s * z * series);
-  const F64 ln2(6.93147180369123816490e-01), ln2_low(1.90821492927058770002e-10);
-  const Parts sum = two_sum(p.k * ln2, two * s);  // k ln2 is exact: the constant ends in zeros
-  const Parts log = two_sum(sum.high, sum.low + (rest + p.k * ln2_low));
-  const Parts product = two_product(log.high, y);
-  const F64 low = product.low + log.low * y, whole_power = exp(product.high);
-  const F64 finite = whole_power + whole_power * low;
-  // Where the parts overflow, the product alone decides.
-  F64 r = select((abs(low) < one) & (whole_power < inf), finite, whole_power);
-  r = select((a == zero) | (a == inf) | (abs(y) == inf) | (x != x) | (y != y), exp(y * brasa::vk::log(a)), r);
-  const F64 half = y * F64(0.5);
-  const I64 whole = floor(y) == y, odd = whole & (floor(half) != half) & (abs(y) < inf);
-  r = select(odd, copysign(r, x), r);
-  r = select((x < zero) & (a < inf) & ~whole, F64(__builtin_nan("")), r);
-  return select((y == zero) | (x == one) | ((x == -one) & (abs(y) == inf)), one, r);
-}
-
-}  // namespace
-}  // namespace brasa::vk
+#include "far.h"

@@ -1,7 +1,7 @@
 /** Rows of matrix products, convolution, pooling, normalisation, losses and random numbers. */
 import * as b from '../../lib/index.js';
 import type { Tensor } from '../../lib/index.js';
-import { fold, get, map, type Nd, nd, type Sample, sumOf } from './sample.js';
+import { fold, get, type Inputs, type Make, map, type Nd, nd, type Sample, sumOf } from './sample.js';
 
 const floats = ['f32', 'f64', 'f16', 'bf16'] as const;
 
@@ -135,6 +135,16 @@ const crossEntropyReference = (x: Nd, target: Nd, weight: Nd | null, smoothing: 
   }
   return { shape: [], data: Float64Array.of(total / count) };
 };
+const pairs = (make: Make, options: { weighted?: boolean; ignore?: boolean }, wide: number): Inputs[] =>
+  [
+    [4, 5],
+    [33, 3],
+    [3, wide],
+  ].map((shape) => [
+    make.real(shape),
+    options.ignore ? b.tensor(new Int32Array(shape[0]!).map((_, i) => i % 3)) : make.index([shape[0]!], 0, shape[1]!),
+    ...(options.weighted ? [make.real([shape[1]!], 0.5, 2)] : []),
+  ]);
 const pairLoss = (
   name: string,
   options: { smoothing?: number; weighted?: boolean; ignore?: boolean },
@@ -147,16 +157,8 @@ const pairLoss = (
       ...(weight ? { weight } : {}),
       ignoreIndex: options.ignore ? 0 : -100,
     }),
-  cases: (make) =>
-    [
-      [4, 5],
-      [33, 3],
-      [3, 1037],
-    ].map((shape) => [
-      make.real(shape),
-      options.ignore ? b.tensor(new Int32Array(shape[0]!).map((_, i) => i % 3)) : make.index([shape[0]!], 0, shape[1]!),
-      ...(options.weighted ? [make.real([shape[1]!], 0.5, 2)] : []),
-    ]),
+  cases: (make) => pairs(make, options, 1037),
+  gradCases: (make) => pairs(make, options, 67), // one evaluation for each element
   reference: (x: Nd, target: Nd, weight?: Nd) =>
     crossEntropyReference(x, target, weight ?? null, options.smoothing ?? 0, options.ignore ? 0 : -100),
   dtypes: options.weighted ? ['f32', 'f64'] : ['f32', 'f64', 'bf16'],

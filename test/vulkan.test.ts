@@ -98,6 +98,11 @@ vulkan('the device', () => {
     expect(b.add(x, b.tensor([1, 2, 3]).to(device)).dataSync()).toEqual(Float32Array.of(2, 4, 6));
   });
 
+  test('powers in bf16 keep their sign', () => {
+    const [x, y] = [b.tensor([-4, -2, 3, -4], { dtype: 'bf16' }), b.tensor([1, -1, 1, 2], { dtype: 'bf16' })];
+    expect(b.pow(x.to(device), y.to(device)).toArray()).toEqual([-4, -0.5, 3, 16]);
+  });
+
   test('gradients go back the way the values came, to the second order', () => {
     const x = b.tensor([1, 2, 3]).requiresGrad_();
     const y = x.to(device).mul(2).to('cpu').square();
@@ -107,6 +112,7 @@ vulkan('the device', () => {
     expect(x.grad!.toArray()).toEqual([8, 8, 8]);
     expect(b.noGrad(() => x.to(device)).requiresGrad).toBe(false);
   });
+
   test('an index out of range is an IndexError at the next read, and the device goes on', () => {
     const x = b.zeros([3, 4], { device });
     const y = b.indexSelect(x, 0, b.tensor(Int32Array.of(0, 7), { device }));

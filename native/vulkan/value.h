@@ -155,8 +155,7 @@ inline I64 abs(I64 x) { return select(x < I64(0), -x, x); }
 template <class T>
 Vec<T> copysign(Vec<T> x, Vec<T> y) {
   using I = typename Vec<T>::Int;
-  const I sign = bits(Vec<T>(T(-0.0)));
-  return from_bits<T>((bits(x) & ~sign) | (bits(y) & sign));
+  return select(bits(y) < I(0), -abs(x), abs(x));  // (llvmpipe moves the sign of a bf16 if it is cut out)
 }
 // b where either is NaN.
 template <class T>

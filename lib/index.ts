@@ -60,6 +60,7 @@ export {
 } from './ops/free.js';
 export * from './ops/index.js';
 export * from './ops/loss.js';
+export * from './ops/lstm.js';
 export * from './ops/matmul.js';
 export * from './ops/norm.js';
 export {

@@ -3,6 +3,7 @@ import { attention } from './samples/attention.js';
 import { elementwise } from './samples/elementwise.js';
 import { indices } from './samples/indices.js';
 import { layers } from './samples/layers.js';
+import { lstm } from './samples/lstm.js';
 import { reductions } from './samples/reductions.js';
 import type { Sample } from './samples/sample.js';
 import { views } from './samples/views.js';
@@ -15,4 +16,5 @@ export const samples: readonly Sample[] = [
   ...indices,
   ...layers,
   ...attention,
+  ...lstm,
 ];

@@ -140,7 +140,7 @@ function differentiate(node: Node, op: Op, pending: (Tensor | null)[], mark: num
   }
   const rule = op.grad as unknown as Rule;
   const values = restore(node);
-  const g = op.many ? node.layouts.map((layout, i) => pending[i] ?? zeros(layout)) : pending[0]!;
+  const g = op.many ? node.layouts.map((layout, i) => pending[i] ?? nothing(layout)) : pending[0]!;
   const grads = rule(g, values.inputs, op.many ? values.outputs : values.outputs[0], node.params);
   const list = grads instanceof Tensor ? [grads] : grads;
   for (let i = 0; i < node.edges.length; i++) {
@@ -218,8 +218,13 @@ function fit(grad: Tensor, input: Saved, of: Op): Tensor {
   return out.dtype === layout.dtype ? out : apply(op('cast'), [out], { dtype: layout.dtype });
 }
 
-function zeros(layout: Layout): Tensor {
+function zeros(layout: Pick<Layout, 'shape' | 'dtype' | 'device'>): Tensor {
   return apply(op('full'), [0], { shape: layout.shape, dtype: layout.dtype, device: layout.device });
+}
+
+/** Zeros that take no memory: the gradient of an output that nobody used. */
+function nothing(layout: Layout): Tensor {
+  return apply(op('expand'), [zeros({ ...layout, shape: [] })], { shape: layout.shape });
 }
 
 function release(node: Node): void {

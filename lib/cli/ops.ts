@@ -5,6 +5,7 @@ import { native, type OpRow } from '../native.js';
 import '../methods.js'; // these define the ops
 import '../ops/attention.js';
 import '../ops/loss.js';
+import '../ops/lstm.js';
 
 /** How an op runs: 'refused' where the device has no kernel and the op no decomposition. */
 export type How = 'elementwise' | 'kernel' | 'decomposed' | 'view' | 'refused';

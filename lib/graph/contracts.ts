@@ -19,7 +19,7 @@ export const least: Readonly<Record<string, readonly [number, number, number]>> 
   ...{ batchNorm: [3, 4, 1], batchNormGrad: [5, 3, 0], gather: [2, 1, 1], scatter: [3, 1, 1], scatterAdd: [3, 1, 1] },
   ...{ indexSelect: [2, 1, 1], indexAdd: [3, 1, 1], cat: [1, 1, 1], nonzero: [1, 1, 0], sort: [1, 2, 2] },
   ...{ topk: [1, 2, 4], dynamicSlice: [1, 1, 0], dynamicUpdateSlice: [2, 1, 0] },
-  ...{ attention: [3, 2, 4], attentionGrad: [6, 3, 4] },
+  ...{ attention: [3, 2, 4], attentionGrad: [6, 3, 4], lstm: [4, 3, 1], lstmGrad: [7, 3, 1] },
   ...{ arange: [0, 1, 0], random: [0, 1, 1], dropout: [1, 1, 0] },
 };
 
@@ -94,6 +94,23 @@ function attends(inputs: readonly Layout[], params: readonly number[]): boolean 
 /** x is (B,H,T) of q, and (B,H,T,E) of v where that is given. */
 const sameRows = (x: Layout, q: Layout, v?: Layout): boolean =>
   isShape(x, v ? [...q.shape.slice(0, 3), v.shape[3]!] : q.shape.slice(0, 3));
+
+/** Shapes by their letters: each stands for one size throughout. */
+function recurs(layouts: readonly Layout[], shapes: readonly string[]): boolean {
+  const sizes = new Map<string, number>();
+  return shapes.every((shape, i) => {
+    const dims = layouts[i]!.shape;
+    return (
+      dims.length === shape.length &&
+      [...shape].every((letter, d) => {
+        const n = letter === 'G' ? dims[d]! / 4 : dims[d]!; // G: four gates of H
+        const known = sizes.get(letter === 'G' ? 'H' : letter) ?? n;
+        sizes.set(letter === 'G' ? 'H' : letter, known);
+        return known === n;
+      })
+    );
+  });
+}
 
 /** Where the tile program begins in a call's params, and how many tensors it reads; null: the kernel runs none. */
 export function tileAt(
@@ -209,6 +226,10 @@ export function keepsTo(
         sameRows(inputs[2]!, inputs[3]!) &&
         outputs.slice(0, 3).every((x, i) => isShape(x, inputs[3 + i]!.shape))
       );
+    case 'lstm':
+      return recurs([...inputs, ...outputs], ['TBG', 'GH', 'BH', 'BH', 'TBH', 'TBH', 'TBG']);
+    case 'lstmGrad':
+      return recurs([...inputs, ...outputs], ['TBH', 'TBH', 'TBG', 'TBG', 'TBH', 'GH', 'BH', 'TBG', 'BH', 'BH']);
     case 'batchNorm':
     case 'batchNormGrad':
       return a.ndim >= 2 && outputs.slice(1).every((x) => isRow(x, a.shape[1]!));

@@ -241,6 +241,27 @@ const attention: Rule = (call) => {
   return run(call, flat).map((y) => reshape(y, [size, y.shape[0]! / size, ...y.shape.slice(1)]));
 };
 
+// ---- lstm: examples are more rows of the batch; or layers of their own, step by step, where the weight differs
+
+const lstm: Rule = (call) => {
+  const { op, size, params, batched } = call;
+  if (size === 0) return null;
+  const sequences = op.name === 'lstm' ? 1 : 5; // they come first, (T,B,F)
+  const timed = fullAll(call).map((x, i) => (i < sequences ? movedim(x, 0, 1) : x)); // (T,S,B,F), (S,…)
+  const outputs = (y: Tensor, i: number) => (op.name === 'lstm' || i === 0 ? movedim(y, 1, 0) : y);
+  if (batched[sequences]) return (op.decompose!(timed, params) as Tensor[]).map(outputs);
+  const batch = timed[0]!.shape[2]!;
+  const joined = timed.map((x, i) => {
+    if (i === sequences) return call.inputs[i] as Tensor;
+    return i < sequences
+      ? reshape(x, [x.shape[0]!, size * batch, x.shape[3]!])
+      : reshape(x, [size * batch, x.shape[2]!]);
+  });
+  return run(call, joined).map((y, i) =>
+    outputs(reshape(y, [...y.shape.slice(0, -2), size, batch, y.shape.at(-1)!]), i),
+  );
+};
+
 // ---- random numbers: an example draws from the counters behind those of the one before it, 4 numbers a counter
 
 const padded = (n: number): number => Math.ceil(n / 4) * 4;
@@ -278,6 +299,7 @@ const rules: Record<string, Rule> = {
   conv2dGradWeight,
   layerNorm,
   ...each(attention, 'attention', 'attentionGrad'),
+  ...each(lstm, 'lstm', 'lstmGrad'),
   crossEntropy: crossEntropy(2),
   crossEntropyGrad: crossEntropy(4),
   indexSelect,

@@ -4,9 +4,10 @@
 //   direct  small matrices, or few rows of A: the micro-kernel reads both operands where they lie
 //   packed  all else: panels packed once, by all threads, then tiles of y
 // and the plain reference, which takes any layout. Partitions depend on shapes only. matmulThen runs a tile program
-// over each block of y that one of them has finished. Attention, which is products too, is registered here.
+// over each block of y that one of them has finished. Attention and lstm, which are products too, are registered here.
 #include "attention_grad.inl"
 #include "gemm_packed.inl"
+#include "lstm.inl"
 
 namespace brasa::cpu::BRASA_ISA {
 namespace {
@@ -257,6 +258,8 @@ void register_gemm() {
       "matmulThen", [](CpuPlan& plan) { return make_whole(plan, "matmul"); }, "whole");
   register_kernel("attention", make_attention, "blocks");
   register_kernel("attentionGrad", make_attention_grad, "blocks");
+  register_kernel("lstm", make_lstm, "sequence");
+  register_kernel("lstmGrad", make_lstm_grad, "sequence");
 }
 
 }  // namespace brasa::cpu::BRASA_ISA

@@ -100,6 +100,7 @@ void check_elementwise(Checker&);
 void check_reductions(Checker&);
 void check_products(Checker&);
 void check_attention(Checker&);
+void check_lstm(Checker&);
 void check_windows(Checker&);
 void check_norms(Checker&);
 void check_indices(Checker&);

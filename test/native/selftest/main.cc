@@ -30,6 +30,7 @@ int main(int argc, char** argv) {
     selftest::check_reductions(check);
     selftest::check_products(check);
     selftest::check_attention(check);
+    selftest::check_lstm(check);
     selftest::check_windows(check);
     selftest::check_norms(check);
     selftest::check_indices(check);

@@ -2,6 +2,7 @@
 import { type Case, caseId } from './case.js';
 import { compiled } from './compiled.js';
 import { gemm } from './gemm.js';
+import { kernels } from './kernels.js';
 import { limits } from './limits.js';
 import { ops } from './ops.js';
 import { overhead } from './overhead.js';
@@ -19,6 +20,11 @@ const most = (counts: readonly number[]): number => Math.max(...counts);
 export const groups: readonly Group[] = [
   { name: 'ops', about: 'each op of the samples table, about a million elements', cases: (c) => ops(most(c)) },
   { name: 'gemm', about: 'f32 matrix products and their share of the peak', cases: gemm },
+  {
+    name: 'kernels',
+    about: 'attention, norms, losses, the optimizer and others, at the sizes of models',
+    cases: (c) => kernels(most(c)),
+  },
   { name: 'overhead', about: 'what an eager op costs beside its work', cases: (c) => overhead(most(c)) },
   { name: 'train', about: 'training steps, eager', cases: (c) => train(most(c)) },
   {

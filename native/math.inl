@@ -1,6 +1,6 @@
-// The intrinsics that expressions in ops.def use, on vectors: f32 to 2 ULP (tanh 2.4), f64 to 4. f32 has forms of its
-// own, except for asinh and acosh; a few last steps are taken in f64. What no formula covers the vector type answers.
-// Polynomials are minimax fits, or those of fdlibm and Cephes.
+// The intrinsics that expressions in ops.def use, on vectors: f32 to 2 ULP (silu and gelu, products of one, to 3), f64
+// to 4. f32 has forms of its own, except for asinh and acosh; a few last steps are taken in f64. What no formula covers
+// the vector type answers. Polynomials are minimax fits, or those of fdlibm and Cephes.
 #pragma once
 #include "math_angle.inl"
 
@@ -35,11 +35,18 @@ BRASA_INLINE F64 tanh(F64 x) {
   const F64 t = expm1(F64(2.) * min(F64(20.), abs(x)));
   return copysign(t / (t + F64(2.)), x);
 }
-BRASA_INLINE F32 tanh(F32 x) {  // t / (t + 2), t = e^2a - 1
-  const F32 a = min(F32(10.f), abs(x));
+BRASA_INLINE F32 tanh(F32 x) {  // a polynomial; then t / (t + 2), t = e^2a - 1
+  const F32 a = min(F32(10.f), abs(x)), z = a * a;
+  const F32 near = fma(a * z, poly(z, -5.51516376e-3f, 0.0204694197f, -0.0536880232f, 0.133308306f, -0.333332598f), a);
   const Reduced<float> r = reduce_exp(a + a);
   const F32 p = power_of_two(r.n), t = fma(p, r.e, p - F32(1.f));
-  return copysign(t / (t + F32(2.f)), x);
+  return copysign(select(a < F32(0.6f), near, t / (t + F32(2.f))), x);
+}
+// 1 / (1 + e^-x), small ones too to the last places.
+template <class T>
+BRASA_INLINE Vec<T> sigmoid(Vec<T> x) {
+  const Vec<T> one(T(1)), e = exp(-abs(x)), q = e / (one + e);
+  return select(x < Vec<T>(T(0)), fma(-e, q, e), one - q);
 }
 template <class T>
 BRASA_INLINE Vec<T> asinh(Vec<T> x) {
@@ -142,7 +149,7 @@ BRASA_INLINE F64 gelu(F64 x) {
   const F64 half(0.5);
   return x * fma(half, erf(x * F64(0.7071067811865476)), half);
 }
-// x Phi(x), Phi(x) - 1/2 = x P(x^2) / Q(x^2): exactly 1/2 from 5.7 on.
+// x Phi(x), Phi(x) - 1/2 = x P(x^2) / Q(x^2), exactly 1/2 from 5.7 on.
 BRASA_INLINE F32 gelu(F32 x) {
   const F32 end(5.75f), half(0.5f), t = min(end, max(-end, x)), z = t * t;
   const F32 p = poly(z, 2.2545451e-8f, 6.29227467e-6f, 1.67092899e-4f, 4.66636738e-3f, 3.37332981e-2f, 0.398942273f);

@@ -39,11 +39,6 @@ BRASA_INLINE void put(C* to, K k, Vec<C> v) {
   else
     v.store(to);
 }
-template <class C>
-BRASA_INLINE Vec<C> sigmoid(Vec<C> x) {
-  return Vec<C>(C(1)) / (Vec<C>(C(1)) + exp(-x));
-}
-
 // f(unit, units, row, rows) for each task of a step: hidden units by the panel, some rows of the batch.
 template <class C, class F>
 void each_task(const Lstm& p, int64_t work, const F& f) {

@@ -45,6 +45,7 @@ inline double abs(double x) { return fabs(x); }
 inline double rsqrt(double x) { return 1 / sqrt(x); }
 inline double root(double x) { return sqrt(x); }
 inline double gelu(double x) { return x * (0.5 + 0.5 * erf(x * M_SQRT1_2)); }
+inline double sigmoid(double x) { return 1 / (1 + exp(-x)); }
 inline double rounded(double x) { return nearbyint(x); }
 inline double remainder_of(double x, double y) {
   const double r = fmod(x, y);

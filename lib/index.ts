@@ -11,7 +11,14 @@ export { type ScanOptions, scan, type WhileOptions, whileLoop } from './graph/co
 export { type GradcheckOptions, gradcheck } from './autograd/check.js';
 export { type GradOptions, grad, valueAndGrad } from './autograd/functions.js';
 export { type InputGrad, type Operand, type OpRule, op, opMany } from './core/define.js';
-export { type DeviceDescription, devices, emptyCache, type MemoryStats, memoryStats } from './core/device.js';
+export {
+  type DeviceDescription,
+  devices,
+  emptyCache,
+  type MemoryStats,
+  memoryStats,
+  setThreads,
+} from './core/device.js';
 export { type DType, dtypes, type TypedArray } from './core/dtype.js';
 export {
   ArgumentError,

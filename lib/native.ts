@@ -116,6 +116,8 @@ export interface Native {
   explain(device: number): string;
   /** Until all that the device was given is done. */
   waitFor(device: number): number;
+  /** How many threads the CPU's pool uses, 1 to 1024. */
+  setThreads(n: number): void;
   limitIsa(name: string): number;
   mapFile(path: string): ArrayBuffer | number;
 }

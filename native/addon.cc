@@ -11,6 +11,7 @@
 
 #include <memory>
 
+#include "cpu/backend.h"
 #include "cpu/isa.h"
 #include "device.h"
 #include "file.h"
@@ -481,6 +482,14 @@ napi_value limit_isa(napi_env env, napi_callback_info info) {
   return number(env, cpu::limit_isa(name));
 }
 
+// setThreads(n), of the CPU's pool
+napi_value set_threads(napi_env env, napi_callback_info info) {
+  Arguments args(env, info);
+  const int64_t n = args.integer(0);
+  if (n >= 1 && n <= 1024) cpu::set_thread_count(static_cast<int>(n));
+  return nullptr;
+}
+
 // mapFile(path) -> ArrayBuffer over a private mapping (writes stay in memory), or -errno. A copy where external buffers
 // are forbidden.
 napi_value map_file_of(napi_env env, napi_callback_info info) {
@@ -595,6 +604,7 @@ napi_value init(napi_env env, napi_value exports) {
                    {"explain", explain},
                    {"waitFor", wait_for},
                    {"limitIsa", limit_isa},
+                   {"setThreads", set_threads},
                    {"mapFile", map_file_of}};
   for (const auto& f : functions) {
     napi_value function;

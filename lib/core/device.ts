@@ -1,6 +1,6 @@
 /** Devices by their strings: 'cpu', 'vulkan', 'vulkan:1'. Backends beside the CPU's are opened when one of their devices is first named. */
 import { type DeviceRow, native, openBackend } from '../native.js';
-import { DeviceError, DTypeError, describe } from './error.js';
+import { ArgumentError, DeviceError, DTypeError, describe } from './error.js';
 
 export interface DeviceDescription {
   /** As it is written in code: 'cpu'. */
@@ -46,6 +46,17 @@ export function devices(): DeviceDescription[] {
     objects: row.objects,
     features: [row.vnni ? 'vnni' : '', row.bf16 ? 'bf16' : ''].filter(Boolean),
   }));
+}
+
+/**
+ * How many threads CPU kernels use, 1 to 1024: the cores allowed to the process, or BRASA_THREADS, unless said. It is one number for
+ * the process, its worker threads included; results do not depend on it. (torch.set_num_threads)
+ * @throws ArgumentError when n is no such number
+ */
+export function setThreads(n: number): void {
+  if (!Number.isInteger(n) || n < 1 || n > 1024)
+    throw new ArgumentError(`needs a whole number from 1 to 1024, got ${describe(n)}`, { op: 'setThreads' });
+  native.setThreads(n);
 }
 
 const dtypesOf = ({ dtypes }: DeviceRow): string[] =>

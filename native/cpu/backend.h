@@ -3,4 +3,5 @@
 
 namespace brasa::cpu {
 const Backend& backend();
-}
+void set_thread_count(int n);  // at least 1; waits for the job that is running
+}  // namespace brasa::cpu

@@ -8,6 +8,7 @@
 #include <mutex>
 #include <thread>
 
+#include "backend.h"
 #include "kernel.h"
 
 namespace brasa::cpu {
@@ -38,11 +39,19 @@ constexpr uint64_t kClosed = 0xffffffffu;  // a chunk number that no job has
 
 class Pool {
  public:
-  explicit Pool(int threads) : threads_(threads) {
-    for (int i = 1; i < threads; ++i) std::thread([this] { work(); }).detach();
-  }
+  explicit Pool(int threads) { resize(threads); }
 
-  int threads() const { return threads_; }
+  int threads() const { return threads_.load(std::memory_order_relaxed); }
+
+  // Threads beyond the number wait until it grows again.
+  void resize(int threads) {
+    std::lock_guard<std::mutex> owner(owner_);  // no job is running
+    std::lock_guard<std::mutex> lock(park_);
+    threads_.store(threads, std::memory_order_seq_cst);
+    for (; started_ < threads; ++started_) std::thread([this, index = started_] { work(index); }).detach();
+    wake_.notify_all();
+    grown_.notify_all();
+  }
 
   // False when the pool is taken: the caller then runs its chunks itself.
   bool run(int64_t n, int64_t grain, int64_t chunks, Body body, void* ctx) {
@@ -95,11 +104,12 @@ class Pool {
     }
   }
 
-  void work();
+  void work(int index);
 
-  const int threads_;
+  std::atomic<int> threads_{1};
+  int started_ = 1;  // the caller is one
   std::mutex owner_, park_;
-  std::condition_variable wake_;
+  std::condition_variable wake_, grown_;
   alignas(64) std::atomic<uint64_t> ticket_{kClosed};
   alignas(64) std::atomic<int64_t> done_{0};
   alignas(64) std::atomic<int> parked_{0};
@@ -110,11 +120,15 @@ class Pool {
 
 thread_local bool inside = false;
 
-void Pool::work() {
+void Pool::work(int index) {
   inside = true;
   constexpr auto kSpin = std::chrono::microseconds(150);
   auto idle_since = std::chrono::steady_clock::now();
   for (int spins = 0;; ++spins) {
+    if (index >= threads()) {
+      std::unique_lock<std::mutex> lock(park_);
+      grown_.wait(lock, [this, index] { return index < threads(); });
+    }
     if (take_chunks()) {
       idle_since = std::chrono::steady_clock::now();
       continue;
@@ -123,9 +137,9 @@ void Pool::work() {
     if (spins % 16 || std::chrono::steady_clock::now() - idle_since < kSpin) continue;
     std::unique_lock<std::mutex> lock(park_);
     parked_.fetch_add(1, std::memory_order_seq_cst);
-    wake_.wait(lock, [this] {
+    wake_.wait(lock, [this, index] {
       const uint64_t ticket = ticket_.load(std::memory_order_seq_cst);
-      return static_cast<int64_t>(ticket & 0xffffffffu) < chunks_.load(std::memory_order_relaxed);
+      return index >= threads() || static_cast<int64_t>(ticket & 0xffffffffu) < chunks_.load(std::memory_order_relaxed);
     });
     parked_.fetch_sub(1, std::memory_order_seq_cst);
     lock.unlock();
@@ -141,6 +155,8 @@ Pool& pool() {
 }  // namespace
 
 int thread_count() { return pool().threads(); }
+
+void set_thread_count(int n) { pool().resize(n); }
 
 void parallel_for(int64_t n, int64_t grain, Body body, void* ctx) {
   if (n <= 0) return;

@@ -1,5 +1,6 @@
 // The thread pool under load from several threads at once: every element visited exactly once, in chunks that depend on
-// n and grain only; nested calls; writes of the chunks visible to the caller. Meant to run under ThreadSanitizer.
+// n and grain only; nested calls; writes of the chunks visible to the caller; while the number of threads changes.
+// Meant to run under ThreadSanitizer.
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,6 +10,7 @@
 #include <thread>
 #include <vector>
 
+#include "cpu/backend.h"
 #include "cpu/kernel.h"
 
 namespace {
@@ -69,6 +71,17 @@ int main() {
       }
     });
   }
+  std::atomic<bool> done{false};
+  std::thread resizer([&] {
+    for (int n = 1; !done; n = n % 5 + 1) {
+      brasa::cpu::set_thread_count(n);
+      std::this_thread::sleep_for(std::chrono::microseconds(300));
+    }
+    brasa::cpu::set_thread_count(2);
+  });
   for (std::thread& caller : callers) caller.join();
+  done = true;
+  resizer.join();
+  expect(brasa::cpu::thread_count() == 2, "the number of threads", 0, 1);
   printf("pool_test passed: %d threads, %d callers\n", brasa::cpu::thread_count(), kCallers);
 }

@@ -12,6 +12,7 @@
 #include <memory>
 
 #include "cpu/isa.h"
+#include "cpu/jit.h"
 #include "device.h"
 #include "file.h"
 #include "jobs.h"
@@ -407,6 +408,7 @@ napi_value devices(napi_env env, napi_callback_info) {
     set(env, object, "objects", number(env, static_cast<double>(d.objects)));
     set(env, object, "vnni", number(env, i == 0 && cpu::has_vnni()));
     set(env, object, "bf16", number(env, i == 0 && cpu::has_bf16()));
+    set(env, object, "code", string(env, i == 0 ? cpu::jit::state() : ""));
     napi_set_element(env, out, i, object);
   }
   return out;
@@ -479,6 +481,15 @@ napi_value limit_isa(napi_env env, napi_callback_info info) {
   size_t length = 0;
   if (args.count > 0) napi_get_value_string_utf8(env, args.values[0], name, sizeof name, &length);
   return number(env, cpu::limit_isa(name));
+}
+
+// machineCode([mode]) -> how many elementwise programs there is code of; for tests: from now on as jit.h's Mode says.
+napi_value machine_code(napi_env env, napi_callback_info info) {
+  Arguments args(env, info);
+  int32_t mode = -1;
+  if (args.count > 0) napi_get_value_int32(env, args.values[0], &mode);
+  if (mode >= 0 && mode <= 2) cpu::jit::set_mode(static_cast<cpu::jit::Mode>(mode));
+  return number(env, static_cast<double>(cpu::jit::kernels()));
 }
 
 // mapFile(path) -> ArrayBuffer over a private mapping (writes stay in memory), or -errno. A copy where external buffers
@@ -595,6 +606,7 @@ napi_value init(napi_env env, napi_value exports) {
                    {"explain", explain},
                    {"waitFor", wait_for},
                    {"limitIsa", limit_isa},
+                   {"machineCode", machine_code},
                    {"mapFile", map_file_of}};
   for (const auto& f : functions) {
     napi_value function;

@@ -71,6 +71,8 @@ export interface DeviceRow {
   readonly objects: number;
   readonly vnni: number;
   readonly bf16: number;
+  /** Of the CPU: the instructions that elementwise programs are compiled to, or in words why they are interpreted. */
+  readonly code: string;
 }
 
 /** What native/addon.cc exports; a negative number answered for an id is a status. */
@@ -117,6 +119,8 @@ export interface Native {
   /** Until all that the device was given is done. */
   waitFor(device: number): number;
   limitIsa(name: string): number;
+  /** How many elementwise programs there is machine code of. For tests, programs are from now on 0 interpreted, 1 compiled, 2 refused executable memory. */
+  machineCode(mode?: 0 | 1 | 2): number;
   mapFile(path: string): ArrayBuffer | number;
 }
 

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include <memory>
 #include <random>
@@ -48,12 +49,20 @@ int64_t below(int64_t n) { return static_cast<int64_t>(random_bits() % static_ca
 
 // ---- operands: memory, and how a layout walks it
 
+// It ends where a page begins that nobody may touch.
 struct Memory {
-  std::vector<char> bytes;
+  char* pages;
+  size_t size;
   Buffer buffer;
-  explicit Memory(size_t size) : bytes(size + 64) {
-    buffer = {bytes.data() + (64 - reinterpret_cast<uintptr_t>(bytes.data()) % 64) % 64, static_cast<int64_t>(size)};
+  explicit Memory(int64_t bytes) {
+    const size_t page = 4096, whole = (static_cast<size_t>(bytes) + page - 1) / page * page;
+    size = whole + page;
+    void* memory = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (memory == MAP_FAILED || mprotect(static_cast<char*>(memory) + whole, page, PROT_NONE) != 0) abort();
+    pages = static_cast<char*>(memory);
+    buffer = {pages + whole - bytes, bytes};
   }
+  ~Memory() { munmap(pages, size); }
   Memory(const Memory&) = delete;
 };
 

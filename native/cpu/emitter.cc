@@ -1,5 +1,5 @@
-// Code of a trace: a loop over whole vectors, then once more the same for the elements that are left, by masks. Constants
-// and numbers that every pass reads stay in registers as far as there are any, else they are memory operands.
+// Code of a trace: a loop over whole vectors, then once more the same for the elements that are left, by masks.
+// Constants and numbers that every pass reads stay in registers as far as there are any, else they are memory operands.
 #include "emitter.h"
 
 #define XBYAK_NO_EXCEPTION
@@ -286,7 +286,10 @@ class Emitter : public CodeGenerator {
   }
 
   int32_t size_of(int32_t dtype) const {
-    return dtype == k_f64 || dtype == k_i64 ? 8 : dtype == k_f32 || dtype == k_i32 ? 4 : dtype == k_f16 || dtype == k_bf16 ? 2 : 1;
+    return dtype == k_f64 || dtype == k_i64    ? 8
+           : dtype == k_f32 || dtype == k_i32  ? 4
+           : dtype == k_f16 || dtype == k_bf16 ? 2
+                                               : 1;
   }
   RegExp place(int32_t operand, int32_t part) {
     const int32_t size = size_of(kernel_.operands[operand].dtype);
@@ -606,10 +609,10 @@ class Emitter : public CodeGenerator {
   // ---- x * y + z: the result takes the place of an operand
 
   void multiply_add(int32_t order, const Node& c, const Xmm& d, const Xmm& x, const Xbyak::Operand& y) {
-#define FORMS(name)                                                                                   \
-  return order == 132 ? (wide ? v##name##132pd(d, x, y) : v##name##132ps(d, x, y))                    \
-                      : order == 213 ? (wide ? v##name##213pd(d, x, y) : v##name##213ps(d, x, y))     \
-                                     : (wide ? v##name##231pd(d, x, y) : v##name##231ps(d, x, y))
+#define FORMS(name)                                                                  \
+  return order == 132   ? (wide ? v##name##132pd(d, x, y) : v##name##132ps(d, x, y)) \
+         : order == 213 ? (wide ? v##name##213pd(d, x, y) : v##name##213ps(d, x, y)) \
+                        : (wide ? v##name##231pd(d, x, y) : v##name##231ps(d, x, y))
     const bool wide = is_wide(c.type);
     switch (c.imm) {
       case 0:
@@ -624,9 +627,7 @@ class Emitter : public CodeGenerator {
 #undef FORMS
   }
   // In a register of its own that the item may overwrite.
-  bool yields(int32_t n) {
-    return !in_memory(n) && !vectors_.is_held(vectors_.of(n)) && vectors_.dies(n, at_);
-  }
+  bool yields(int32_t n) { return !in_memory(n) && !vectors_.is_held(vectors_.of(n)) && vectors_.dies(n, at_); }
   void fused(int32_t n) {
     const Node& c = node(n);
     int32_t a = c.x[0], b = c.x[1];

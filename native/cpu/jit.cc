@@ -1,4 +1,5 @@
-// Machine code of elementwise programs: kept by program, in memory that is written first and then made executable, never both.
+// Machine code of elementwise programs: kept by program, in memory that is written first and then made executable,
+// never both.
 #include "jit.h"
 
 #include <stdlib.h>

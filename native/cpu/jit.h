@@ -1,5 +1,5 @@
-// Elementwise programs as machine code. A kernel is described by plain data and made once a process; without an assembler, a suitable
-// instruction set or executable memory there is none, and the caller interprets.
+// Elementwise programs as machine code. A kernel is described by plain data and made once a process; without an
+// assembler, a suitable instruction set or executable memory there is none, and the caller interprets.
 #pragma once
 #include <stdint.h>
 

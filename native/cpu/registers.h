@@ -1,5 +1,5 @@
-// Registers of straight-line code whose uses are all known: the value that is used last gives way. Vectors and conditions have a
-// file each.
+// Registers of straight-line code whose uses are all known: the value that is used last gives way. Vectors and
+// conditions have a file each.
 #pragma once
 #include <functional>
 #include <vector>
@@ -55,7 +55,11 @@ class RegisterFile {
   // Registers [first, first + count) of a file; save(node, reg): the value must be kept elsewhere.
   RegisterFile(int32_t first, int32_t count, const std::vector<std::vector<int32_t>>& uses,
                std::function<void(int32_t node, int32_t reg)> save)
-      : first_(first), uses_(uses), save_(std::move(save)), holds_(count, kFree), pinned_(count, false),
+      : first_(first),
+        uses_(uses),
+        save_(std::move(save)),
+        holds_(count, kFree),
+        pinned_(count, false),
         reg_(uses.size(), -1) {}
 
   int32_t of(int32_t node) const { return reg_[node]; }

@@ -1,6 +1,7 @@
-// The op table over values that record: what a program of ops consists of, in intrinsics. Compiled for each instruction set that code
-// is generated for, without its flags. The interpreter's formulas are compiled with contraction: a product whose every use is a sum
-// or a difference is fused with it. contract() does what the compiler does, so that both give the same bits.
+// The op table over values that record: what a program of ops consists of, in intrinsics. Compiled for each instruction
+// set that code is generated for, without its flags. The interpreter's formulas are compiled with contraction: a
+// product whose every use is a sum or a difference is fused with it. contract() does what the compiler does, so that
+// both give the same bits.
 #include "trace.h"
 
 #include "traced.h"
@@ -29,8 +30,8 @@ int32_t apply(int32_t op, const int32_t* node) {
   using T = Vec<E>;
   const T x = T::of(node[0]), y = T::of(node[1]), z = T::of(node[2]);
   switch (op) {
-#define UNARY(number, name, types, result, expr)                            \
-  case number:                                                                \
+#define UNARY(number, name, types, result, expr)                      \
+  case number:                                                        \
     if constexpr (kAllowed##types<E>) return as_##result<E>(expr).id; \
     break;
 #define BINARY UNARY

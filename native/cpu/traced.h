@@ -1,5 +1,5 @@
-// The vector type of math.inl and of the expressions of ops.def that computes nothing: its operators write nodes into the trace of
-// the thread. A mask is kept as the condition that it came from.
+// The vector type of math.inl and of the expressions of ops.def that computes nothing: its operators write nodes into
+// the trace of the thread. A mask is kept as the condition that it came from.
 #pragma once
 #include <string.h>
 
@@ -28,8 +28,8 @@ class Recorder {
       x = y;
       y = other;
     }
-    const Node node = {code, int8_t(type),           code == Code::kCompare || (logic && of_condition), int8_t(part),
-                       imm,  {x, y, z}, bits};
+    const Node node = {code,      int8_t(type), code == Code::kCompare || (logic && of_condition), int8_t(part), imm,
+                       {x, y, z}, bits};
     const int32_t count = int32_t(trace->nodes.size());
     for (int32_t i = count - 1, first = x < 0 ? 0 : begin; i >= first; --i)
       if (same(trace->nodes[i], node)) return i;
@@ -108,12 +108,12 @@ class Vec {
   }
 
 // What the compiler knows when it compiles the interpreter is no instruction: such products are never fused.
-#define BRASA_FOLDED(op, name)                                              \
-  friend Vec operator op(Vec a, Vec b) {                                              \
-    T p, q;                                                                           \
+#define BRASA_FOLDED(op, name)                                                                     \
+  friend Vec operator op(Vec a, Vec b) {                                                           \
+    T p, q;                                                                                        \
     if (a.value(&p) && b.value(&q)) return Vec(T(static_cast<Exact>(p) op static_cast<Exact>(q))); \
-    return make(Code::name, a.lanes(), b.lanes());                                    \
-  }                                                                                   \
+    return make(Code::name, a.lanes(), b.lanes());                                                 \
+  }                                                                                                \
   Vec& operator op##=(Vec b) { return *this = *this op b; }
   BRASA_FOLDED(+, kAdd)
   BRASA_FOLDED(-, kSub)
@@ -124,19 +124,21 @@ class Vec {
     if (a.value(&p) && b.value(&q)) return Vec(T(p / q));
     return make(Code::kDiv, a, b);
   }
-#define BRASA_LOGIC(op, name)                                                                        \
-  friend Vec operator op(Vec a, Vec b) {                                                             \
-    T p, q;                                                                                          \
-    if (a.value(&p) && b.value(&q)) return Vec(T(p op q));                                           \
-    if (a.is_condition() && b.is_condition()) return make(Code::name, a, b);                         \
-    return make(Code::name, a.lanes(), b.lanes());                                                   \
+#define BRASA_LOGIC(op, name)                                                \
+  friend Vec operator op(Vec a, Vec b) {                                     \
+    T p, q;                                                                  \
+    if (a.value(&p) && b.value(&q)) return Vec(T(p op q));                   \
+    if (a.is_condition() && b.is_condition()) return make(Code::name, a, b); \
+    return make(Code::name, a.lanes(), b.lanes());                           \
   }
   BRASA_LOGIC(&, kAnd)
   BRASA_LOGIC(|, kOr)
   BRASA_LOGIC(^, kXor)
 #undef BRASA_LOGIC
-#define BRASA_COMPARE(op, name) \
-  friend Int operator op(Vec a, Vec b) { return Int::of(recorder.add(Code::kCompare, kType<T>, a.lanes().id, b.lanes().id, -1, name)); }
+#define BRASA_COMPARE(op, name)                                                                   \
+  friend Int operator op(Vec a, Vec b) {                                                          \
+    return Int::of(recorder.add(Code::kCompare, kType<T>, a.lanes().id, b.lanes().id, -1, name)); \
+  }
   BRASA_COMPARE(==, kEqual)
   BRASA_COMPARE(!=, kNotEqual)
   BRASA_COMPARE(<, kLess)
@@ -231,10 +233,10 @@ template <class T>
 Vec<T> sqrt(Vec<T> x) {
   return Vec<T>::make(Code::kSqrt, x);
 }
-#define BRASA_ROUND(name, mode)                                         \
-  template <class T>                                                    \
-  Vec<T> name(Vec<T> x) {                                               \
-    return Vec<T>::make(Code::kRound, x, Vec<T>(), Vec<T>(), mode);     \
+#define BRASA_ROUND(name, mode)                                     \
+  template <class T>                                                \
+  Vec<T> name(Vec<T> x) {                                           \
+    return Vec<T>::make(Code::kRound, x, Vec<T>(), Vec<T>(), mode); \
   }
 BRASA_ROUND(round, 8)
 BRASA_ROUND(floor, 9)

@@ -1,6 +1,4 @@
 // Elementwise programs as machine code against the interpreter: the same bytes, but for which NaN it is.
-#include "cpu/jit.h"
-
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,6 +9,7 @@
 #include <random>
 
 #include "check.h"
+#include "cpu/jit.h"
 
 namespace brasa::selftest {
 namespace {
@@ -206,8 +205,14 @@ class Runner {
     params.push_back(static_cast<double>(p.code.size() / 5));
     params.insert(params.end(), p.code.begin(), p.code.end());
     params.insert(params.end(), p.results.begin(), p.results.end());
-    const Call call = {row_of_elementwise, static_cast<int32_t>(p.in.size()), static_cast<int32_t>(p.out.size()),
-                       static_cast<int32_t>(params.size()), static_cast<int32_t>(p.scalars.size()), p.in.data(), p.out.data(), params.data()};
+    const Call call = {row_of_elementwise,
+                       static_cast<int32_t>(p.in.size()),
+                       static_cast<int32_t>(p.out.size()),
+                       static_cast<int32_t>(params.size()),
+                       static_cast<int32_t>(p.scalars.size()),
+                       p.in.data(),
+                       p.out.data(),
+                       params.data()};
     Plan* plan = nullptr;
     if (backend_.plan(backend_.self, &call, &plan) != kOk) return false;
     std::vector<std::unique_ptr<Memory>> inputs;
@@ -300,7 +305,9 @@ Program any_program() {
   for (int64_t i = 0; i < nin; ++i) {
     const int32_t dtype = below(2) ? int32_t(k_f32) : kAll[below(9)];
     p.in.push_back(any_layout(p.shape, dtype, flat ? below(2) * below(2) : below(6)));
-    type.push_back(below(3) ? (dtype == k_f64 || dtype == k_i64 ? dtype : is_float(dtype) ? int32_t(k_f32) : int32_t(k_i32))
+    type.push_back(below(3) ? (dtype == k_f64 || dtype == k_i64 ? dtype
+                               : is_float(dtype)                ? int32_t(k_f32)
+                                                                : int32_t(k_i32))
                             : kComputes[below(4)]);
   }
   for (int64_t i = 0; i < nscalars; ++i) {
@@ -367,8 +374,8 @@ void check_code(const Backend& backend, Checker& check) {
     fprintf(stderr, "FAILED code: without executable memory\n");
   }
   cpu::jit::set_mode(Mode::kOn);
-  printf("code for %s: %lld of 1500 programs; interpreted are %s\n", cpu::jit::state(), static_cast<long long>(compiled),
-         expected ? without.c_str() : "all");
+  printf("code for %s: %lld of 1500 programs; interpreted are %s\n", cpu::jit::state(),
+         static_cast<long long>(compiled), expected ? without.c_str() : "all");
   if (expected && compiled < 300) {
     ++check.failures;
     fprintf(stderr, "FAILED code: too few programs have any\n");

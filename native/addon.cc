@@ -12,7 +12,7 @@
 #include <memory>
 
 #include "cpu/isa.h"
-#include "cpu/jit.h"
+#include "cpu/jit/jit.h"
 #include "device.h"
 #include "file.h"
 #include "jobs.h"

@@ -27,7 +27,7 @@ bool find_code(CpuPlan& plan, Program& p) {
   }
   for (int32_t k = 0; k < p.ninstr; ++k) {
     const Instruction& in = p.instr[k];
-    steps[k] = {in.op, p.type[in.out], in.out, {in.arg[0], in.arg[1], in.arg[2]}};
+    steps[k] = {in.op, p.type[in.out], in.out, {in.arg[0], in.arg[1], in.arg[2]}, arity(in.op), in.loop};
   }
   p.code = jit::find({count, p.ninstr, p.nregs, operands, steps, p.type});
   if (!p.code) return false;

@@ -1,6 +1,5 @@
 // What an elementwise program is made into: how its operands lie in tiles, which registers are slots, cells or memory.
 #include "blocks.inl"
-#include "jit.h"
 #include "loops.inl"
 
 namespace brasa::cpu::BRASA_ISA {

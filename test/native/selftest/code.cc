@@ -9,7 +9,7 @@
 #include <random>
 
 #include "check.h"
-#include "cpu/jit.h"
+#include "cpu/jit/jit.h"
 
 namespace brasa::selftest {
 namespace {

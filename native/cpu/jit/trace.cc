@@ -37,7 +37,7 @@ int32_t apply(int32_t op, const int32_t* node) {
 #define BINARY UNARY
 #define TERNARY UNARY
 #define KERNEL(id, name)
-#include "../ops.def"
+#include "../../ops.def"
 #undef UNARY
 #undef BINARY
 #undef TERNARY
@@ -151,7 +151,8 @@ Trace in_order(const Trace& from) {
     for (int32_t& x : n.x)
       if (x >= 0) x = place[x];
     const auto constant = [&](uint64_t bits) {
-      to.nodes.push_back({Code::kConstant, int8_t(is_wide(n.type) ? k_i64 : k_i32), false, 0, 0, {-1, -1, -1}, bits});
+      to.nodes.push_back(
+          {Code::kConstant, int8_t(is_wide(n.type) ? k_i64 : k_i32), false, 0, 0, {-1, -1, -1, -1}, bits});
       return int32_t(to.nodes.size()) - 1;
     };
     if (n.code == Code::kNegate) {
@@ -259,10 +260,27 @@ bool record(const Kernel& kernel, Trace* out) {
       int32_t node[3] = {-1, -1, -1};
       for (int j = 0; j < 3; ++j)
         if (step.x[j] >= 0) node[j] = reg[step.x[j]].node[p];
+      recorder.possible = true;
+      recorder.rare = -1;
       y.node[p] = visit_compute(step.type, [&](auto t) { return apply<decltype(t)>(step.op, node); });
-      if (y.node[p] < 0 || !recorder.possible) return false;
-      contract(trace.nodes, recorder.begin, y.node[p]);
-      lower(trace.nodes, recorder.begin);
+      if (y.node[p] < 0) return false;
+      if (recorder.possible) {
+        contract(trace.nodes, recorder.begin, y.node[p]);
+        lower(trace.nodes, recorder.begin);
+        if (recorder.rare < 0) continue;
+      } else {
+        trace.nodes.resize(recorder.begin);
+      }
+      if (step.arity == 0 || step.arity > (recorder.possible ? 2 : 3)) return false;
+      const uint64_t loop = reinterpret_cast<uintptr_t>(step.loop);
+      Node call = {Code::kCall, int8_t(step.type), false, int8_t(p), step.arity, {node[0], node[1], node[2], -1}, loop};
+      if (recorder.possible) {
+        call.code = Code::kGuard;
+        const int32_t operands[] = {y.node[p], recorder.rare, node[0], node[1]};
+        for (int j = 0; j < 4; ++j) call.x[j] = operands[j];
+      }
+      y.node[p] = int32_t(trace.nodes.size());
+      trace.nodes.push_back(call);
     }
   }
   recorder.begin = int32_t(trace.nodes.size());

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "isa.h"
+#include "../isa.h"
 
 #ifdef BRASA_XBYAK
 #include <sys/mman.h>
@@ -93,7 +93,12 @@ const Compiled* find(const Kernel& kernel) {
   append(key, &kernel.noperands, 1);
   append(key, &kernel.nsteps, 1);
   append(key, kernel.operands, kernel.noperands);
-  append(key, kernel.steps, kernel.nsteps);
+  for (int32_t k = 0; k < kernel.nsteps; ++k) {  // without what pads them
+    const Step& s = kernel.steps[k];
+    const int32_t numbers[] = {s.op, s.type, s.out, s.x[0], s.x[1], s.x[2], s.arity};
+    append(key, numbers, 7);
+    append(key, &s.loop, 1);
+  }
   append(key, kernel.types, kernel.nregs);
   const auto found = c.entries.try_emplace(std::move(key));
   Entry& entry = found.first->second;

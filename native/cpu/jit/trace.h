@@ -5,7 +5,7 @@
 
 #include <vector>
 
-#include "../backend.h"
+#include "../../backend.h"
 #include "jit.h"
 
 namespace brasa::cpu::jit {
@@ -40,6 +40,8 @@ enum class Code : uint8_t {
   kSelect,   // condition, where it holds, where not
   kLanes,    // a condition as all ones or all zeros
   kConvert,  // from type imm; `part` of it where the lanes become wider, of both x and y where narrower
+  kCall,     // what the loop at `bits` makes of x, y and z (imm: how many); `part` of the elements
+  kGuard,    // x, but if any lane of the condition y is set what the loop at `bits` makes of the imm others
 };
 constexpr int32_t kNegateProduct = 1, kNegateAddend = 2;
 enum Predicate : int32_t { kEqual = 0, kLess = 1, kLessEqual = 2, kNotEqual = 4, kGreaterEqual = 13, kGreater = 14 };
@@ -50,7 +52,7 @@ struct Node {
   bool condition;  // the result: one bit a lane
   int8_t part;
   int32_t imm;
-  int32_t x[3];  // nodes; -1: none
+  int32_t x[4];  // nodes; -1: none
   uint64_t bits;
 };
 

@@ -16,8 +16,9 @@ namespace {
 class Recorder {
  public:
   Trace* trace = nullptr;
-  bool possible = true;
-  int32_t begin = 0;  // of the instruction
+  int32_t begin = 0;     // of the instruction
+  bool possible = true;  // all of the instruction has nodes
+  int32_t rare = -1;     // the condition in whose lanes they do not give its result
 
   int32_t add(Code code, int32_t type, int32_t x = -1, int32_t y = -1, int32_t z = -1, int32_t imm = 0,
               int32_t part = 0, uint64_t bits = 0) {
@@ -28,8 +29,8 @@ class Recorder {
       x = y;
       y = other;
     }
-    const Node node = {code,      int8_t(type), code == Code::kCompare || (logic && of_condition), int8_t(part), imm,
-                       {x, y, z}, bits};
+    const Node node = {
+        code, int8_t(type), code == Code::kCompare || (logic && of_condition), int8_t(part), imm, {x, y, z, -1}, bits};
     const int32_t count = int32_t(trace->nodes.size());
     for (int32_t i = count - 1, first = x < 0 ? 0 : begin; i >= first; --i)
       if (same(trace->nodes[i], node)) return i;
@@ -75,6 +76,10 @@ constexpr int32_t kType<int32_t> = k_i32;
 template <>
 constexpr int32_t kType<int64_t> = k_i64;
 
+// AVX2 neither multiplies nor shifts 64-bit integers.
+template <class T>
+constexpr bool kLacking = BRASA_SIMD_BYTES == 32 && kType<T> == k_i64;
+
 template <class T>
 class Vec {
  public:
@@ -94,6 +99,7 @@ class Vec {
     return v;
   }
   static Vec make(Code code, Vec a, Vec b = Vec(), Vec c = Vec(), int32_t imm = 0) {
+    if (code == Code::kMul && kLacking<T>) recorder.possible = false;
     return of(recorder.add(code, kType<T>, a.id, b.id, c.id, imm));
   }
   bool is_condition() const { return recorder.trace->nodes[id].condition; }
@@ -270,7 +276,7 @@ inline F64x2 widen(F32 x) {
 }
 inline F32 narrow(F64 lo, F64 hi) { return F32::of(convert(k_f64, k_f32, lo.id, hi.id, 0)); }
 
-// ---- what depends on the values of lanes, or has no vector form, is not recorded
+// ---- what depends on the values of lanes, or has no vector form, is called
 
 template <class T>
 Vec<T> unrecorded(Vec<T> x) {
@@ -283,8 +289,11 @@ bool all(Vec<T>) {
   return false;
 }
 template <class T, class F>
-Vec<T> seldom(typename Vec<T>::Int, Vec<T> y, const F&) {
-  return unrecorded(y);
+Vec<T> seldom(typename Vec<T>::Int mask, Vec<T> y, const F&) {
+  using I = typename Vec<T>::Int;
+  const I condition = mask.condition();
+  recorder.rare = (recorder.rare < 0 ? condition : I::of(recorder.rare) | condition).id;
+  return y;
 }
 template <class T>
 Vec<T> divide(Vec<T> x, Vec<T>) {
@@ -308,10 +317,11 @@ Vec<T> shift_left_by(Vec<T> x, Vec<T> n) {
 }
 template <class T>
 Vec<T> shift_right_by(Vec<T> x, Vec<T> n) {
+  if (kLacking<T>) return unrecorded(x);
   return Vec<T>::make(Code::kShiftRightBy, x, n);
 }
 
 }  // namespace
 }  // namespace brasa::cpu::jit::BRASA_ISA
 
-#include "../math.inl"
+#include "../../math.inl"

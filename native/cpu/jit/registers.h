@@ -115,6 +115,13 @@ class RegisterFile {
       if (holds_[i] == kTemporary) holds_[i] = kFree;
     }
   }
+  // All that a call must leave as they are.
+  std::vector<int32_t> occupied() const {
+    std::vector<int32_t> regs;
+    for (int32_t i = 0; i < int32_t(holds_.size()); ++i)
+      if (holds_[i] != kFree) regs.push_back(first_ + i);
+    return regs;
+  }
   // As before the first item: of the code, which is written twice.
   void restart() {
     for (size_t n = 0; n < reg_.size(); ++n) drop(int32_t(n));

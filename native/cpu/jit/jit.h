@@ -16,8 +16,17 @@ struct Operand {
   int32_t far;  // lies in memory rather than in cache: fetched ahead
 };
 
+// A loop of the interpreter's, for what has no code of its own: element i of a source at p[i & mask].
+struct Source {
+  char* p;
+  int64_t mask;
+};
+using Loop = void (*)(int64_t n, void* out, const Source& x, const Source& y, const Source& z, bool far);
+
 struct Step {
   int32_t op, type, out, x[3];  // an op of ops.def, or kTruth: x != 0 as an i32, whatever x is; -1: no operand
+  int32_t arity;                // operands of the loop, which all have the type
+  Loop loop;
 };
 constexpr int32_t kTruth = -1;
 

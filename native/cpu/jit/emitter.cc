@@ -11,7 +11,8 @@ namespace brasa::cpu::jit {
 namespace {
 
 constexpr size_t kMostNodes = 1500;
-constexpr int32_t kAhead = 2048;  // bytes, as prefetch_ahead in simd.h
+constexpr int32_t kMostFrame = 1 << 15;  // bytes of stack
+constexpr int32_t kAhead = 2048;         // bytes, as prefetch_ahead in simd.h
 
 // rdi: elements left, rax: elements done; rcx, rbx and r11 for a moment.
 class Emitter : public Calls {
@@ -46,7 +47,7 @@ class Emitter : public Calls {
     constants();
     rewrite(frame_at, uint64_t(frame_), 4);
     ready();
-    return good_ && GetError() == 0;
+    return good_ && frame_ <= kMostFrame && GetError() == 0;
   }
 
  private:

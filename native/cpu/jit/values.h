@@ -52,7 +52,7 @@ class Values : public CodeGenerator {
       }
       if (node(n).code == Code::kCell) mov(rcx, ptr[rsi + 8 * node(n).imm]);
       if (spare-- > 0) {
-        const Xmm r = v(vectors_.hold(n));
+        const Xmm r = v(taken(vectors_.hold(n)));
         if (node(n).code == Code::kCell)
           vmovups(r, ptr[rcx]);
         else
@@ -87,6 +87,7 @@ class Values : public CodeGenerator {
       if (!invariant(n)) home_[n] = -1;
     at_ = 0;
   }
+
   void constants() {
     align(64);
     L(pool_);

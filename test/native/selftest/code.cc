@@ -350,18 +350,21 @@ void check_code(const Backend& backend, Checker& check) {
   Runner runner(backend, check);
   cpu::jit::set_mode(Mode::kOn);
   const bool expected = strncmp(cpu::jit::state(), "AVX", 3) == 0;
-  std::string without;
   for (const Row& row : kRows) {
     for (int32_t compute : kComputes) {
       if (!fits(row, compute)) continue;
-      bool code = true;
-      for (int kind = 0; kind < 4; ++kind) code &= runner.compare(one(row, compute, kind == 3 ? 20011 : 3003), kind);
-      const char* names[] = {"f32", "f64", "", "", "", "", "i32", "i64"};
-      if (!code) without += std::string(without.empty() ? "" : ", ") + row.name + " " + names[compute];
+      for (int kind = 0; kind < (expected ? 4 : 1); ++kind) {
+        const bool code = runner.compare(one(row, compute, kind == 3 ? 20011 : 3003), kind);
+        if (code == expected) continue;
+        ++check.failures;
+        fprintf(stderr, "FAILED code: %s of dtype %d: %s\n", row.name, compute,
+                code ? "there is some" : "there is none");
+      }
     }
   }
-  int64_t compiled = 0;
-  for (int i = 0; i < 1500; ++i) compiled += runner.compare(any_program(), static_cast<int>(below(4)));
+  const int programs = expected ? 1500 : 50;
+  int compiled = 0;
+  for (int i = 0; i < programs; ++i) compiled += runner.compare(any_program(), static_cast<int>(below(4)));
   // Without executable memory everything is interpreted.
   const Program p = one(row_of("exp"), k_f32, 100);
   std::vector<std::unique_ptr<Memory>> given, results;
@@ -374,9 +377,9 @@ void check_code(const Backend& backend, Checker& check) {
     fprintf(stderr, "FAILED code: without executable memory\n");
   }
   cpu::jit::set_mode(Mode::kOn);
-  printf("code for %s: %lld of 1500 programs; interpreted are %s\n", cpu::jit::state(),
-         static_cast<long long>(compiled), expected ? without.c_str() : "all");
-  if (expected && compiled < 300) {
+  printf("code for %s: %d of %d programs\n", cpu::jit::state(), compiled, programs);
+  // With AVX2 alone, casts between floats and 64-bit integers have none.
+  if (expected && compiled < programs * 3 / 4) {
     ++check.failures;
     fprintf(stderr, "FAILED code: too few programs have any\n");
   }

@@ -245,7 +245,7 @@ class Lowering : public Values {
     const Node& c = node(n);
     int32_t a = c.x[0], b = c.x[1];
     const int32_t z = c.x[2];
-    for (const int32_t x : c.x)
+    for (const int32_t x : {a, b, z})
       if (!in_memory(x)) vectors_.pin(vectors_.of(x));
     if (!yields(z) && (yields(a) || yields(b))) {
       if (!yields(a)) std::swap(a, b);

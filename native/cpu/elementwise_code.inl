@@ -1,5 +1,5 @@
-// Elementwise programs whose instructions all have machine code (jit.h): one pass over each tile, values in registers.
-// Where every operand is contiguous there are no tiles but one run over each thread's share. Included by
+// Elementwise programs whose instructions all have machine code (jit/jit.h): one pass over each tile, values in
+// registers. Where every operand is contiguous there are no tiles but one run over each thread's share. Included by
 // elementwise.inl.
 
 // How the code sees a port: where it lies, or, when it is strided or summed, as a slot of its compute type.

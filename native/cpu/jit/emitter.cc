@@ -21,7 +21,7 @@ class Emitter : public Calls {
 
   bool generate() {
     Label loop, tail, done;
-    size_t frame_at = prologue();
+    const size_t frame_at = prologue();
     cmp(rdi, trace_.lanes);
     jl(tail, T_NEAR);
     align(32);
@@ -72,6 +72,7 @@ class Emitter : public Calls {
     xor_(eax, eax);
     return frame_at;
   }
+
   // Which lanes the last elements fill: k1, of the second vector k2; without such registers, masks in memory.
   void last_lanes() {
     if (zmm_) {
@@ -101,6 +102,7 @@ class Emitter : public Calls {
       vmovups(ptr[rsp + lane_home_[1 + p]], mask);
     }
   }
+
   // ---- items
 
   void body(bool last) {
@@ -124,6 +126,9 @@ class Emitter : public Calls {
       conditions_.end_item();
     }
   }
+
+  // ---- memory
+
   int32_t size_of(int32_t dtype) const {
     return dtype == k_f64 || dtype == k_i64    ? 8
            : dtype == k_f32 || dtype == k_i32  ? 4

@@ -113,7 +113,7 @@ class Vec {
     return bits != nullptr;
   }
 
-// What the compiler knows when it compiles the interpreter is no instruction: such products are never fused.
+// Constants are folded, as when the interpreter is compiled: a product of two is never fused with a sum.
 #define BRASA_FOLDED(op, name)                                                                     \
   friend Vec operator op(Vec a, Vec b) {                                                           \
     T p, q;                                                                                        \

@@ -143,6 +143,8 @@ const char* state() {
   Cache& c = cache();
   std::lock_guard<std::mutex> lock(c.mutex);
   if (c.mode == Mode::kOff) return "off (BRASA_JIT=0)";
+  Entry probe;
+  c.refused = c.refused || !install({0xc3}, c.mode == Mode::kRefused, probe);
   if (c.refused) return "none (the system gives no executable memory)";
   const int32_t bytes = vector_bytes();
   return bytes == 64 ? "AVX-512" : bytes == 32 ? "AVX2" : "none (neither AVX2 nor AVX-512)";

@@ -71,6 +71,8 @@ export interface DeviceRow {
   readonly objects: number;
   readonly vnni: number;
   readonly bf16: number;
+  /** Of the CPU: the instructions that elementwise programs are compiled to, or in words why they are interpreted. */
+  readonly code: string;
 }
 
 /** What native/addon.cc exports; a negative number answered for an id is a status. */
@@ -119,6 +121,8 @@ export interface Native {
   /** How many threads the CPU's pool uses, 1 to 1024. */
   setThreads(n: number): void;
   limitIsa(name: string): number;
+  /** How many elementwise programs there is machine code of. For tests, programs are from now on 0 interpreted, 1 compiled, 2 refused executable memory. */
+  machineCode(mode?: 0 | 1 | 2): number;
   mapFile(path: string): ArrayBuffer | number;
 }
 

@@ -13,6 +13,7 @@
 
 #include "cpu/backend.h"
 #include "cpu/isa.h"
+#include "cpu/jit/jit.h"
 #include "device.h"
 #include "file.h"
 #include "jobs.h"
@@ -408,6 +409,7 @@ napi_value devices(napi_env env, napi_callback_info) {
     set(env, object, "objects", number(env, static_cast<double>(d.objects)));
     set(env, object, "vnni", number(env, i == 0 && cpu::has_vnni()));
     set(env, object, "bf16", number(env, i == 0 && cpu::has_bf16()));
+    set(env, object, "code", string(env, i == 0 ? cpu::jit::state() : ""));
     napi_set_element(env, out, i, object);
   }
   return out;
@@ -488,6 +490,15 @@ napi_value set_threads(napi_env env, napi_callback_info info) {
   const int64_t n = args.integer(0);
   if (n >= 1 && n <= 1024) cpu::set_thread_count(static_cast<int>(n));
   return nullptr;
+}
+
+// machineCode([mode]) -> how many elementwise programs there is code of; for tests: from now on as jit.h's Mode says.
+napi_value machine_code(napi_env env, napi_callback_info info) {
+  Arguments args(env, info);
+  int32_t mode = -1;
+  if (args.count > 0) napi_get_value_int32(env, args.values[0], &mode);
+  if (mode >= 0 && mode <= 2) cpu::jit::set_mode(static_cast<cpu::jit::Mode>(mode));
+  return number(env, static_cast<double>(cpu::jit::kernels()));
 }
 
 // mapFile(path) -> ArrayBuffer over a private mapping (writes stay in memory), or -errno. A copy where external buffers
@@ -605,6 +616,7 @@ napi_value init(napi_env env, napi_value exports) {
                    {"waitFor", wait_for},
                    {"limitIsa", limit_isa},
                    {"setThreads", set_threads},
+                   {"machineCode", machine_code},
                    {"mapFile", map_file_of}};
   for (const auto& f : functions) {
     napi_value function;

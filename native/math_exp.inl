@@ -86,10 +86,7 @@ BRASA_INLINE Vec<T> power_of_two(Vec<T> n) {
 template <class T>
 BRASA_INLINE Vec<T> scale(Vec<T> x, Vec<T> n) {
 #if BRASA_SIMD_BYTES == 64
-  if constexpr (sizeof(T) == 4)
-    return Vec<T>((typename Vec<T>::Raw)_mm512_scalef_ps((__m512)x.v, (__m512)n.v));
-  else
-    return Vec<T>((typename Vec<T>::Raw)_mm512_scalef_pd((__m512d)x.v, (__m512d)n.v));
+  return scalef(x, n);
 #else
   const typename Vec<T>::Int i = to_int(n), half = i >> 1;
   return x * power_of_two<T>(half) * power_of_two<T>(i - half);
@@ -148,15 +145,7 @@ BRASA_INLINE Split<T> split_log(Vec<T> x) {
   const Vec<T> one(T(1));
 #if BRASA_SIMD_BYTES == 64
   // k is -inf for 0 and inf for inf, m is 1 for both and NaN for what is negative.
-  Vec<T> k, m;
-  constexpr auto sign = _MM_MANTISSA_SIGN_ENUM(3);
-  if constexpr (sizeof(T) == 4) {
-    k = Vec<T>((typename Vec<T>::Raw)_mm512_getexp_ps((__m512)x.v));
-    m = Vec<T>((typename Vec<T>::Raw)_mm512_getmant_ps((__m512)x.v, _MM_MANT_NORM_1_2, sign));
-  } else {
-    k = Vec<T>((typename Vec<T>::Raw)_mm512_getexp_pd((__m512d)x.v));
-    m = Vec<T>((typename Vec<T>::Raw)_mm512_getmant_pd((__m512d)x.v, _MM_MANT_NORM_1_2, sign));
-  }
+  const Vec<T> k = exponent_of(x), m = mantissa_of(x);
   const auto high = m >= Vec<T>(T(1.4142135623730951));
   return {select(high, k + one, k), select(high, m * Vec<T>(T(0.5)), m) - one};
 #else
@@ -248,7 +237,7 @@ BRASA_INLINE Vec<T> rsqrt(Vec<T> x) {
 }
 #if BRASA_SIMD_BYTES == 64
 BRASA_INLINE F32 rsqrt(F32 x) {  // one step of Newton's from 14 bits, where x is neither 0 nor infinite
-  const F32 y((F32::Raw)_mm512_rsqrt14_ps((__m512)x.v)), error = F32(1.f) - (x * y) * y;
+  const F32 y = rsqrt14(x), error = F32(1.f) - (x * y) * y;
   return select(error == error, fma(y * F32(0.5f), error, y), y);
 }
 #endif

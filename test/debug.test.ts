@@ -33,6 +33,11 @@ test('2 tells plans, 3 also runs', () => {
   expect(count(run({ BRASA_DEBUG: '3' }), /^brasa: [\d.]+ us: add /gm)).toBe(2);
 });
 
+test('2 also tells whether elementwise programs become machine code', () => {
+  expect(run({ BRASA_DEBUG: '2', BRASA_JIT: '0' })).toMatch(/^brasa: machine code: (off \(BRASA_JIT=0\)|none .*)$/m);
+  expect(count(run({ BRASA_DEBUG: '2', BRASA_JIT: '' }), /^brasa: machine code: (AVX|none)/gm)).toBe(1);
+});
+
 test('BRASA_PROFILE leaves a Chrome trace', () => {
   const folder = mkdtempSync(join(tmpdir(), 'brasa-trace-'));
   try {

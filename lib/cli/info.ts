@@ -47,12 +47,13 @@ export function describe({
   const gib = (bytes: number) => `${(bytes / 2 ** 30).toFixed(1)} GiB`;
   return [
     `brasa ${version}, Node ${node}, ${platform}`,
-    ...list.map(({ id, name, type, isa, features, threads, emulated, dtypes, memoryFree, memoryTotal }) => {
+    ...list.map(({ id, name, type, isa, features, code, threads, emulated, dtypes, memoryFree, memoryTotal }) => {
       const lacking = allTypes.filter((dtype) => !dtypes.includes(dtype));
       return [
         `${id}${id === chosen ? ' (default)' : ''}: ${name}`,
         ...(id === 'cpu' ? [] : [`type ${type}`]),
         `kernels ${[isa, ...features].join(' + ')}`,
+        ...(code ? [`machine code ${code}`] : []),
         ...(threads > 0 ? [`${threads} threads`] : []),
         `${gib(memoryFree)} of ${gib(memoryTotal)} free`,
         `elements ${dtypes.join(', ')}${lacking.length > 0 ? ` (not ${lacking.join(', ')})` : ''}`,

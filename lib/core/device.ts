@@ -26,6 +26,8 @@ export interface DeviceDescription {
   readonly objects: number;
   /** Dot-product instructions found beside the instruction set: 'vnni', 'bf16'. */
   readonly features: readonly string[];
+  /** Of the CPU: what elementwise programs are compiled to (AVX-512, AVX2), or why they are interpreted. */
+  readonly code: string;
 }
 
 /** Every device of this machine that brasa can use. */
@@ -45,6 +47,7 @@ export function devices(): DeviceDescription[] {
     messages: row.messages,
     objects: row.objects,
     features: [row.vnni ? 'vnni' : '', row.bf16 ? 'bf16' : ''].filter(Boolean),
+    code: row.code,
   }));
 }
 

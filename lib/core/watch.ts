@@ -25,7 +25,16 @@ export function watchPlan(plan: Plan): void {
   const { name, call } = describePlan(plan);
   if (plan.mode === 'native') known.set(plan.id, { name, call });
   const how = plan.mode === 'native' ? `plan ${plan.id}` : 'decomposed';
+  if (debugLevel >= 2) tellCode();
   if (debugLevel >= 2) process.stderr.write(`brasa: ${how}: ${call}\n`);
+}
+
+let code = '';
+/** What elementwise programs are compiled to, or why they are not: first of all, and when it changes. */
+function tellCode(): void {
+  const now = native.devices()[0]!.code;
+  if (now !== code) process.stderr.write(`brasa: machine code: ${now}\n`);
+  code = now;
 }
 
 interface Event {

@@ -10,6 +10,7 @@
 
 #include <mutex>
 #include <new>
+#include <utility>
 #include <vector>
 
 #include "isa.h"
@@ -38,7 +39,9 @@ struct OwnedPlan : CpuPlan {
   std::vector<double> params;
   std::vector<int32_t> item_size;
   std::vector<void*> allocations;
+  std::vector<std::pair<void (*)(const void*), const void*>> held;
   ~OwnedPlan() {
+    for (const auto& [release, what] : held) release(what);
     for (void* p : allocations) ::free(p);
   }
 };
@@ -175,6 +178,10 @@ void* plan_alloc(CpuPlan& plan, size_t bytes) {
   memset(p, 0, bytes);
   static_cast<OwnedPlan&>(plan.owner ? *plan.owner : plan).allocations.push_back(p);
   return p;
+}
+
+void plan_at_end(CpuPlan& plan, void (*release)(const void*), const void* what) {
+  static_cast<OwnedPlan&>(plan.owner ? *plan.owner : plan).held.emplace_back(release, what);
 }
 
 Status make_part(CpuPlan& owner, const Call& call, CpuPlan* part) {

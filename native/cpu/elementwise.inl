@@ -105,7 +105,10 @@ Block extent(const Program& p, const int64_t* at) {
   return b;
 }
 
+#include "elementwise_code.inl"
+
 bool run_tiles(const Program& p, const Args& args, int64_t begin, int64_t end) {
+  if (p.code) return run_code(p, args, begin, end);
   const int64_t table = ((p.nregs + 1) * int64_t(sizeof(Source)) + 63) / 64 * 64;
   char* memory = static_cast<char*>(scratch(kTileScratch, table + p.ncells * kCell + (p.nslots + 1) * p.slot_bytes));
   if (!memory) return false;
@@ -344,6 +347,7 @@ Status make_tiles(CpuPlan& plan, int32_t nsums = 0) {
   for (int32_t i = 0; i < call.nin + call.nout; ++i) {
     ports[i].dtype = i < call.nin ? call.in[i].dtype : call.out[i - call.nin].dtype;
     ports[i].bytes = dtype_bytes(ports[i].dtype);
+    ports[i].slot = -1;
   }
   collapse(call, lead_layout(call, nsums), p);
   const bool move = nsums == 0 && is_move(call);
@@ -361,13 +365,14 @@ Status make_tiles(CpuPlan& plan, int32_t nsums = 0) {
   }
   const Status status = read_program(call, p, numbers + 2 * most);
   if (status != kOk) return status;
-  place_registers(p, numbers + 3 * most, numbers + 4 * most);
   p.slot_bytes = kTile * 4;
   for (int32_t r = 0; r < p.nregs; ++r)
     if (p.type[r] == k_f64 || p.type[r] == k_i64) p.slot_bytes = kTile * 8;
   bool direct = p.ninstr == 1 && p.nout == 1 && p.nd == 1 && p.out[0].mode == kDirect;
   for (int32_t i = 0; i < p.nin; ++i) direct &= p.in[i].mode == kDirect || p.in[i].mode == kConstant;
   plan.run = direct ? run_direct : nsums == 0 && has_rows(p) ? run_rows : run_program;
+  if (plan.run == run_program && find_code(plan, p)) return kOk;
+  place_registers(p, numbers + 3 * most, numbers + 4 * most);
   return kOk;
 }
 

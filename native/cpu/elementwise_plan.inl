@@ -13,6 +13,7 @@ constexpr int64_t kStream = int64_t(32) << 20;  // bytes of an output that no ca
 
 struct Instruction {
   Loop loop;
+  int32_t op;           // of ops.def, or jit::kTruth
   int32_t out, arg[3];  // registers, -1: none
   bool far;             // one of them lies in memory
 };
@@ -42,7 +43,8 @@ struct Port {
   Strides block;                // bytes, along the tile's planes, rows and columns
   Convert convert;              // null when the dtype is the compute type
   CopyBlock copy;
-  AddTile add;  // of sums
+  AddTile add;   // of sums
+  int32_t slot;  // where code finds it; -1: where it lies
 };
 
 struct Program {
@@ -55,6 +57,8 @@ struct Program {
   int32_t* type;   // of each register: a compute dtype
   int32_t* place;  // of each register: its slot, kMemory, or kFirstCell - its cell
   Instruction* instr;
+  const jit::Compiled* code;  // all instructions at once; null: they are interpreted
+  bool whole;                 // of contiguous operands, without tiles
 };
 
 // ---- making the plan
@@ -175,8 +179,8 @@ Status read_program(const Call& call, Program& p, int32_t* ours) {
   const int32_t given = p.nin + p.nscalars, count = int32_t(params[given]);
   params += given + 1;
   int32_t next = given;
-  const auto emit = [&](Loop loop, int32_t type, int32_t x, int32_t y, int32_t z) {
-    p.instr[p.ninstr++] = {loop, next, {x, y, z}, false};
+  const auto emit = [&](int32_t op, Loop loop, int32_t type, int32_t x, int32_t y, int32_t z) {
+    p.instr[p.ninstr++] = {loop, op, next, {x, y, z}, false};
     p.type[next] = type;
     return next++;
   };
@@ -190,7 +194,7 @@ Status read_program(const Call& call, Program& p, int32_t* ours) {
     port.reg = i;
     const bool cell = port.mode == kConstant || port.mode == kRow;  // converted when the cell is filled
     port.compute = p.type[i] = cell ? type : compute_dtype(port.dtype);
-    if (port.compute != type) ours[i] = emit(find_cast(port.compute, type), type, i, -1, -1);
+    if (port.compute != type) ours[i] = emit(kOp_cast, find_cast(port.compute, type), type, i, -1, -1);
   }
   for (int32_t k = 0; k < count; ++k, params += 5) {
     const int32_t op = int32_t(params[0]), type = int32_t(params[1]);
@@ -206,7 +210,7 @@ Status read_program(const Call& call, Program& p, int32_t* ours) {
     for (int j = 0; j < 3; ++j)
       if (j < arity(op) ? arg[j] < 0 || (op != kOp_cast && p.type[arg[j]] != type) : arg[j] >= 0) return kInvalid;
     const bool same = (op == kOp_copy || op == kOp_cast) && p.type[arg[0]] == type;
-    ours[given + k] = same ? arg[0] : emit(loop, type, arg[0], arg[1], arg[2]);
+    ours[given + k] = same ? arg[0] : emit(op, loop, type, arg[0], arg[1], arg[2]);
   }
   const int32_t computed = next;
   for (int32_t i = 0; i < p.nout; ++i) {
@@ -222,11 +226,11 @@ Status read_program(const Call& call, Program& p, int32_t* ours) {
     const bool number = reg < given && (reg >= p.nin || p.in[reg].mode == kConstant || p.in[reg].mode == kRow);
     if (port.mode == kSummed) taken = number;
     if (port.dtype == k_bool && type != k_i32)
-      reg = emit(find_truth(type), k_i32, reg, -1, -1);
+      reg = emit(jit::kTruth, find_truth(type), k_i32, reg, -1, -1);
     else if (type != port.compute)
-      reg = emit(find_cast(type, port.compute), port.compute, reg, -1, -1);
+      reg = emit(kOp_cast, find_cast(type, port.compute), port.compute, reg, -1, -1);
     else if (taken)
-      reg = emit(find_loop(kOp_copy, type), type, reg, -1, -1);
+      reg = emit(kOp_copy, find_loop(kOp_copy, type), type, reg, -1, -1);
     port.reg = reg;
   }
   p.nregs = next;

@@ -30,6 +30,9 @@ struct CpuPlan {
 // Memory that lives as long as the plan (zeroed, 64-byte aligned). Null when out of memory.
 void* plan_alloc(CpuPlan& plan, size_t bytes);
 
+// Called when the plan is dropped.
+void plan_at_end(CpuPlan& plan, void (*release)(const void*), const void* what);
+
 // Plans a call of any op, of which a copy is kept, as a part of the owner; the owner's kernel runs it: part.run(part,
 // args).
 Status make_part(CpuPlan& owner, const Call& call, CpuPlan* part);

@@ -1,6 +1,7 @@
 // The op table as vector loops over tiles; casts, conversions of rows, and numbers spread over a vector.
 #pragma once
 #include "convert.inl"
+#include "jit/jit.h"
 #include "math.inl"
 
 namespace brasa::cpu::BRASA_ISA {
@@ -8,12 +9,9 @@ namespace {
 
 // Where an operand of an instruction lies: element i at p[i & mask]. A broadcast number has mask 0 and fills a whole
 // vector.
-struct Source {
-  char* p;
-  int64_t mask;
-};
+using jit::Source;
 // far: some operand lies in memory rather than in a register, so fetch ahead.
-using Loop = void (*)(int64_t n, void* out, const Source& x, const Source& y, const Source& z, bool far);
+using jit::Loop;
 
 // ---- the op table as loops
 

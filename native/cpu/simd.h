@@ -249,6 +249,18 @@ BRASA_INLINE F64 max(F64 a, F64 b) { return F64((F64::Raw)BRASA_MM(max_pd)((BRAS
 BRASA_INLINE F32 min(F32 a, F32 b) { return F32((F32::Raw)BRASA_MM(min_ps)((BRASA_M())a.v, (BRASA_M())b.v)); }
 BRASA_INLINE F64 min(F64 a, F64 b) { return F64((F64::Raw)BRASA_MM(min_pd)((BRASA_M(d))a.v, (BRASA_M(d))b.v)); }
 #if BRASA_SIMD_BYTES == 64
+// x * 2^n; the exponent and the mantissa, in [1, 2) and NaN for what is negative; 1 / sqrt(x) to 14 bits.
+BRASA_INLINE F32 scalef(F32 x, F32 n) { return F32((F32::Raw)_mm512_scalef_ps((__m512)x.v, (__m512)n.v)); }
+BRASA_INLINE F64 scalef(F64 x, F64 n) { return F64((F64::Raw)_mm512_scalef_pd((__m512d)x.v, (__m512d)n.v)); }
+BRASA_INLINE F32 exponent_of(F32 x) { return F32((F32::Raw)_mm512_getexp_ps((__m512)x.v)); }
+BRASA_INLINE F64 exponent_of(F64 x) { return F64((F64::Raw)_mm512_getexp_pd((__m512d)x.v)); }
+BRASA_INLINE F32 mantissa_of(F32 x) {
+  return F32((F32::Raw)_mm512_getmant_ps((__m512)x.v, _MM_MANT_NORM_1_2, _MM_MANTISSA_SIGN_ENUM(3)));
+}
+BRASA_INLINE F64 mantissa_of(F64 x) {
+  return F64((F64::Raw)_mm512_getmant_pd((__m512d)x.v, _MM_MANT_NORM_1_2, _MM_MANTISSA_SIGN_ENUM(3)));
+}
+BRASA_INLINE F32 rsqrt14(F32 x) { return F32((F32::Raw)_mm512_rsqrt14_ps((__m512)x.v)); }
 BRASA_INLINE bool any(I32 mask) { return _mm512_movepi32_mask((__m512i)mask.v) != 0; }
 BRASA_INLINE bool any(I64 mask) { return _mm512_movepi64_mask((__m512i)mask.v) != 0; }
 #else

@@ -105,5 +105,6 @@ void check_windows(Checker&);
 void check_norms(Checker&);
 void check_indices(Checker&);
 void check_random(Checker&);
+void check_code(const Backend&, Checker&);  // of the CPU
 
 }  // namespace brasa::selftest

@@ -35,6 +35,7 @@ int main(int argc, char** argv) {
     selftest::check_norms(check);
     selftest::check_indices(check);
     selftest::check_random(check);
+    if (i == 0) selftest::check_code(backend, check);
     for (const std::string& op : check.unchecked()) {
       fprintf(stderr, library ? "%s: no kernel\n" : "FAILED %s: never checked\n", op.c_str());
       if (!library) ++check.failures;

@@ -13,11 +13,6 @@ constexpr int64_t kDeep = 4096;            // steps of K packed at once
 constexpr int64_t kPanelBytes = 16 << 20;  // packed operand kept at once
 constexpr int64_t kCrossed = 512;          // columns of a tile that is stored transposed
 
-// y^T = b^T a^T.
-inline Shape transposed(const Shape& s) {
-  return {s.n, s.m, s.k, s.b_col, s.b_k, s.a_k, s.a_row, s.c_col, s.c_row, s.y_col, s.y_row, !s.swapped};
-}
-
 // Whether A (k contiguous) is read where it lies: rows of a page's size apart evict one another from L1, and those half
 // as far are worth packing for many columns.
 template <class T>
@@ -34,7 +29,7 @@ struct Tiling {
   int64_t tile_m, tile_n, rows, cols;
 };
 template <class T>
-Tiling tiling(const Shape& s) {
+Tiling tiling(const Shape& s, int64_t widest) {
   const int64_t m = s.m, n = s.n;
   const auto cut = [](int64_t size, int64_t unit, int64_t most) {
     const int64_t panels = ceil_div(size, unit), parts = (panels * unit + most / 2) / most;
@@ -42,7 +37,7 @@ Tiling tiling(const Shape& s) {
   };
   Tiling t;
   t.tile_m = cut(m, MR, MC);
-  t.tile_n = cut(n, NR<T>, crossed(s) ? kCrossed : NC<T>);
+  t.tile_n = cut(n, NR<T>, widest);
   // Few tiles: half as high, then narrower, for the threads to share. (Rather that: an A that one column of tiles meets
   // is packed, or read, straight into L2. But of an A whose columns are contiguous, high tiles read longer stretches.)
   const auto count = [&] { return ceil_div(m, t.tile_m) * ceil_div(n, t.tile_n); };
@@ -51,6 +46,10 @@ Tiling tiling(const Shape& s) {
   t.rows = ceil_div(m, t.tile_m);
   t.cols = ceil_div(n, t.tile_n);
   return t;
+}
+template <class T>
+Tiling tiling(const Shape& s) {
+  return tiling<T>(s, crossed(s) ? kCrossed : NC<T>);
 }
 
 // A tile of y is finished in strips of about 64K elements, which L2 holds beside the panels: columns of one strip.

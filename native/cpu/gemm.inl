@@ -1,6 +1,7 @@
 // matmul: y (...,M,N) = a (...,M,K) x b (...,K,N) (+ c), any strides, nothing copied but into panels. One plan chooses
 // among
 //   rows    few rows of one operand and a long dimension: dot products along contiguous K, at memory speed
+//   stream  few rows of A and a large B with contiguous rows: also at memory speed
 //   direct  small matrices, or few rows of A: the micro-kernel reads both operands where they lie
 //   packed  all else: panels packed once, by all threads, then tiles of y
 // and the plain reference, which takes any layout. Partitions depend on shapes only. matmulThen runs a tile program
@@ -8,6 +9,7 @@
 #include "attention_grad.inl"
 #include "gemm_call.inl"
 #include "gemm_packed.inl"
+#include "gemm_stream.inl"
 #include "lstm.inl"
 
 namespace brasa::cpu::BRASA_ISA {
@@ -39,6 +41,7 @@ RunFn choose(Matmul* p, Grid* grid) {
     // Everything else stores rows of y.
     if ((s.y_col != 1 && s.n > 1) || (s.n == 1 && s.m > 1 && s.y_row == 1)) swap_operands(p);
     if (s.y_col != 1 && s.n > 1) return nullptr;
+    if (worth_streaming<S>(s)) return found(stream_grid<S>(s), run<S, stream_product<S>>);
     if constexpr (native) {
       const bool tiny = s.m <= kTiny && s.n <= kTiny && s.k <= kTiny &&
                         s.m * s.n * s.k <= kTiny;  // packing all of B first would cost as much as the product

@@ -3,10 +3,12 @@
 //   rows    few rows of one operand and a long dimension: dot products along contiguous K, at memory speed
 //   stream  few rows of A and a large B with contiguous rows: also at memory speed
 //   direct  small matrices, or few rows of A: the micro-kernel reads both operands where they lie
-//   packed  all else: panels packed once, by all threads, then tiles of y
+//   pairs   bf16, where the machine multiplies pairs of them
+//   packed  all else: panels packed once, by all threads, widened to f32 from less, then tiles of y
 // and the plain reference, which takes any layout. Partitions depend on shapes only. matmulThen runs a tile program
 // over each block of y that one of them has finished. Attention and lstm, which are products too, are registered here.
 #include "attention_grad.inl"
+#include "gemm_bf16.inl"
 #include "gemm_call.inl"
 #include "gemm_packed.inl"
 #include "gemm_stream.inl"
@@ -49,6 +51,10 @@ RunFn choose(Matmul* p, Grid* grid) {
         return found(direct_grid<S>(s), run<S, direct_product<S>>);
       if (worth_crossing<S>(s)) swap_operands(p);
     }
+#if BRASA_SIMD_BYTES == 64
+    if constexpr (kSame<S, bfloat16_t>)
+      if (worth_pairs(s)) return found(pairs_grid(s), run<S, pairs_product>);
+#endif
     return found(packed_grid<S>(s), run<S, packed_product<S>>);
   }
 }

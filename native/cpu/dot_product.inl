@@ -87,10 +87,10 @@ struct Sums {
 };
 
 // Tiles of y in Acc, each handed to end(tile, ld, i, m, j, n, k0, k, sums) for every block of at most `deep` steps of
-// K; it answers false for want of memory. a and b have policies of one type.
+// K; it answers false for want of memory. y: null, or where tiles may be made at once, rows s.y_row apart.
 template <class Acc, class W, class End>
 Status dot_product(const DotKernel* kernels, const Shape& s, const W& of_a, const W& of_b, const typename W::Elem* a,
-                   const typename W::Elem* b, bool with_sums, int64_t deep, const End& end) {
+                   const typename W::Elem* b, Acc* y, bool with_sums, int64_t deep, const End& end) {
   constexpr int G = W::G, NRW = NR<uint32_t>;
   const Tiling t = tiling<float>(s, kDotWide);
   deep = least(s.k, deep);
@@ -121,11 +121,15 @@ Status dot_product(const DotKernel* kernels, const Shape& s, const W& of_a, cons
     const int64_t down = ceil_div(m, t.tile_m), parts = ceil_div(steps + (steps == 0), KC<float>),
                   part = round_up(ceil_div(steps, parts), 4);
     parallel(down * ceil_div(n, t.tile_n), 1, [&](int64_t begin, int64_t finish) {
-      Acc* const tile = static_cast<Acc*>(scratch(2, sizeof(Acc) * t.tile_m * t.tile_n));
-      if (!tile) return __atomic_store_n(&failed, 1, __ATOMIC_RELAXED);
+      Acc* const own = static_cast<Acc*>(scratch(2, sizeof(Acc) * t.tile_m * t.tile_n));
+      if (!own) return __atomic_store_n(&failed, 1, __ATOMIC_RELAXED);
       for (int64_t at = begin; at < finish; ++at) {
         const int64_t i = at % down * t.tile_m, tm = least(t.tile_m, m - i), j = at / down * t.tile_n,
                       tn = least(t.tile_n, n - j);
+        // The micro-kernels write whole panels.
+        const bool there = y && k0 == 0 && tn % NRW == 0;
+        Acc* const tile = there ? y + (i0 + i) * s.y_row + j0 + j : own;
+        const int64_t ld = there ? s.y_row : t.tile_n;
         int64_t step = 0;
         do {
           const int64_t count = least(part, steps - step);
@@ -136,8 +140,8 @@ Status dot_product(const DotKernel* kernels, const Shape& s, const W& of_a, cons
               const DotKernel* kernel = kernels;
               while (kernel->rows > tm - row) ++kernel;
               const int64_t lane = row % MR;
-              kernel->run(count, pa + (i + row - lane) * steps + step * MR + lane, panel, next,
-                          tile + row * t.tile_n + col, t.tile_n, step > 0);
+              kernel->run(count, pa + (i + row - lane) * steps + step * MR + lane, panel, next, tile + row * ld + col,
+                          ld, step > 0);
               row += kernel->rows;
               next += count * 4;
             }
@@ -145,7 +149,7 @@ Status dot_product(const DotKernel* kernels, const Shape& s, const W& of_a, cons
           step += count;
         } while (step < steps);
         const Sums sums{with_sums ? rows + i : nullptr, with_sums ? cols + j : nullptr};
-        if (!end(tile, t.tile_n, i0 + i, tm, j0 + j, tn, k0, k, sums)) __atomic_store_n(&failed, 1, __ATOMIC_RELAXED);
+        if (!end(tile, ld, i0 + i, tm, j0 + j, tn, k0, k, sums)) __atomic_store_n(&failed, 1, __ATOMIC_RELAXED);
       }
     });
   };

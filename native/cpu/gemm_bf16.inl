@@ -48,7 +48,7 @@ Status pairs_product(const Shape& s, const Operands<bfloat16_t>& o) {
     }
     return !o.then || o.then->finish(i, m, j, n);
   };
-  return dot_product<float>(bf16_kernels(), s, PairsBf16{}, PairsBf16{}, o.a, o.b, false, kPairsDeep, store);
+  return dot_product<float>(bf16_kernels(), s, PairsBf16{}, PairsBf16{}, o.a, o.b, nullptr, false, kPairsDeep, store);
 }
 
 }  // namespace

@@ -83,9 +83,10 @@ struct StoreInteger {
   bool operator()(const int32_t* tile, int64_t ld, int64_t i, int64_t m, int64_t j, int64_t n, int64_t k0, int64_t k,
                   const Sums& sums) const {
     using U = uint32_t;
+    const bool made = tile == y + i * s.y_row + j * s.y_col && !sums.rows;
     int32_t owed[kDotWide];
     for (int64_t c = 0; c < n; ++c) owed[c] = sums.cols ? int32_t(-U(da) * U(sums.cols[c]) - U(da * db * k)) : 0;
-    for (int64_t r = 0; r < m; ++r) {
+    for (int64_t r = made ? m : 0; r < m; ++r) {
       const U row = sums.rows ? U(db) * U(sums.rows[r]) : 0;
       const int32_t* const from = tile + r * ld;
       int32_t* const to = y + (i + r) * s.y_row + j * s.y_col;
@@ -108,11 +109,12 @@ Status integer_product(const Shape& s, const Operands<uint8_t, int32_t>& o) {
   if (const DotKernel* kernels = vnni_kernels()) {
     const StoreInteger store{s, o.y, o.then, a_signed ? 128 : 0, b_signed ? 0 : 128};
     const Bytes of_a{a_signed ? 0x80 : 0}, of_b{b_signed ? 0 : 0x80};
-    return dot_product<int32_t>(kernels, s, of_a, of_b, o.a, o.b, a_signed || !b_signed, kIntegerDeep, store);
+    return dot_product<int32_t>(kernels, s, of_a, of_b, o.a, o.b, s.y_col == 1 ? o.y : nullptr, a_signed || !b_signed,
+                                kIntegerDeep, store);
   }
   const StoreInteger store{s, o.y, o.then, 0, 0};
   return dot_product<int32_t>(dot_table<MultiplyPairs>(), s, Pairs{a_signed ? 0x80 : 0}, Pairs{b_signed ? 0x80 : 0},
-                              o.a, o.b, false, kIntegerDeep, store);
+                              o.a, o.b, s.y_col == 1 ? o.y : nullptr, false, kIntegerDeep, store);
 }
 
 using Product = Status (*)(const Shape&, const Operands<uint8_t, int32_t>&);

@@ -107,9 +107,9 @@ void check_conv(Checker& check, const Conv& p, int32_t dtype) {
 }  // namespace
 
 void check_products(Checker& check) {
-  const int64_t sizes[][4] = {{1, 1, 1, 1},      {1, 3, 5, 7},   {2, 17, 33, 65},  {1, 70, 130, 50}, {1, 1, 300, 64},
-                              {1, 130, 200, 9},  {3, 9, 8, 40},  {1, 64, 1, 500},  {1, 37, 75, 600}, {1, 16, 300, 71},
-                              {1, 150, 64, 513}, {1, 5, 90, 40}, {1, 11, 40, 300}, {1, 7, 1030, 530}};
+  const int64_t sizes[][4] = {{1, 1, 1, 1},      {1, 3, 5, 7},   {2, 17, 33, 65}, {1, 70, 130, 50}, {1, 1, 300, 64},
+                              {1, 130, 200, 9},  {3, 9, 8, 40},  {1, 64, 1, 500}, {1, 37, 75, 600}, {1, 16, 300, 71},
+                              {1, 150, 64, 513}, {1, 5, 90, 40}, {1, 11, 40, 300}};
   for (int32_t dtype : kAll) {
     if (dtype == k_bool) continue;
     for (const auto& [batch, m, n, k] : sizes) {
@@ -117,9 +117,10 @@ void check_products(Checker& check) {
       if (batch > 1) check_matmul(check, batch, m, n, k, dtype, true);
     }
   }
+  for (int32_t dtype : kFloats) check_matmul(check, 1, 15, 1030, 530, dtype, false);  // a B that is large beside A
   for (const auto& [batch, m, n, k] : sizes) check_integers(check, batch, m, n, k);
   check_integers(check, 1, 3, 5, 0);
-  check_integers(check, 1, 15, 40, 16384 + 70);  // K in parts
+  check_integers(check, 1, 3, 33, 16384 + 70);  // K in parts
   const Conv convolutions[] = {
       {2, 3, 9, 8, 5, 3, 3, 1, 1, 1, 1},      // few channels
       {1, 16, 12, 12, 32, 3, 3, 1, 1, 1, 1},  // many

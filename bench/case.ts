@@ -1,7 +1,7 @@
 /** What a benchmark is: a named case that measures ours and the peers in alternation. */
 import type { Limit } from './limits.js';
 
-export type Unit = 'ns' | 'us' | 'ms' | 'MB' | 'GFLOP/s' | 'GB/s' | 'passes';
+export type Unit = 'ns' | 'us' | 'ms' | 'MB' | 'GFLOP/s' | 'GOP/s' | 'GB/s' | 'passes';
 export const higherIsBetter = (unit: Unit): boolean => unit.endsWith('/s');
 
 /** What ours is compared with: the processes of bench/peers. */
@@ -126,6 +126,7 @@ export function timed({ unit, work = 1, samples, pace = short, forms, limit, fir
     us: (s) => (s * 1e6) / work,
     ms: (s) => (s * 1e3) / work,
     'GFLOP/s': (s) => work / s / 1e9,
+    'GOP/s': (s) => work / s / 1e9,
     'GB/s': (s) => work / s / 1e9,
     passes: () => Number.NaN,
     MB: () => Number.NaN,

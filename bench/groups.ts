@@ -19,7 +19,11 @@ interface Group {
 const most = (counts: readonly number[]): number => Math.max(...counts);
 export const groups: readonly Group[] = [
   { name: 'ops', about: 'each op of the samples table, about a million elements', cases: (c) => ops(most(c)) },
-  { name: 'gemm', about: 'f32 matrix products and their share of the peak', cases: gemm },
+  {
+    name: 'gemm',
+    about: 'matrix products of each precision, square and skinny, and their share of the peak',
+    cases: gemm,
+  },
   {
     name: 'kernels',
     about: 'attention, norms, losses, the optimizer and others, at the sizes of models',

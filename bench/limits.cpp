@@ -9,7 +9,12 @@
 #include <memory>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
+
+#if defined(__AVX512VNNI__) || defined(__AVX512BF16__)
+#include <immintrin.h>
+#endif
 
 #if defined(__AVX512F__)
 constexpr int kBytes = 64;
@@ -45,6 +50,39 @@ static void fma(long n) {
   for (int k = 1; k < kChains; k++) c[0] += c[k];
   keep(c[0]);
 }
+
+// f(0), f(1), ... in the source, so that an array of chains becomes registers.
+template <class F, size_t... I>
+static inline void chains(const F& f, std::index_sequence<I...>) {
+  (f(std::integral_constant<size_t, I>{}), ...);
+}
+constexpr std::make_index_sequence<kChains> kEach;
+
+// The same chains of dot products: 64 bytes of u8 times i8, 32 pairs of bf16. What the machine lacks has no rate.
+// In assembler: g++ would move each sum to another register and back.
+#ifdef __AVX512VNNI__
+static void vnni(long n) {
+  const __m512i a = _mm512_set1_epi8(char(factor + 1)), b = _mm512_set1_epi8(char(term + 1));
+  __m512i c[kChains];
+  chains([&](auto k) { c[k] = _mm512_set1_epi32(k); }, kEach);
+  for (long i = 0; i < n; i++) {
+    chains([&](auto k) { asm("vpdpbusd %2, %1, %0" : "+v"(c[k]) : "v"(a), "v"(b)); }, kEach);
+  }
+  chains([&](auto k) { sink = float(_mm512_reduce_add_epi32(c[k])); }, kEach);
+}
+#endif
+#ifdef __AVX512BF16__
+static void bf16(long n) {
+  const __m512 one = _mm512_set1_ps(factor), other = _mm512_set1_ps(term);
+  const __m512bh a = _mm512_cvtne2ps_pbh(one, one), b = _mm512_cvtne2ps_pbh(other, other);
+  __m512 c[kChains];
+  chains([&](auto k) { c[k] = _mm512_set1_ps(float(k)); }, kEach);
+  for (long i = 0; i < n; i++) {
+    chains([&](auto k) { asm("vdpbf16ps %2, %1, %0" : "+v"(c[k]) : "v"(a), "v"(b)); }, kEach);
+  }
+  chains([&](auto k) { sink = _mm512_reduce_add_ps(c[k]); }, kEach);
+}
+#endif
 
 static void read(const float* p, size_t n) {
   const Vec* v = reinterpret_cast<const Vec*>(p);
@@ -108,6 +146,18 @@ int main(int argc, char** argv) {
     constexpr long kSteps = 100000;
     result = rate(threads, double(threads) * kSteps * kChains * kLanes * 2,
                   [](int, long repeats) { fma(repeats * kSteps); });
+#ifdef __AVX512VNNI__
+  } else if (name == "vnni") {
+    constexpr long kSteps = 100000;
+    result = rate(threads, double(threads) * kSteps * kChains * kBytes * 2,
+                  [](int, long repeats) { vnni(repeats * kSteps); });
+#endif
+#ifdef __AVX512BF16__
+  } else if (name == "bf16") {
+    constexpr long kSteps = 100000;
+    result =
+        rate(threads, double(threads) * kSteps * kChains * kBytes, [](int, long repeats) { bf16(repeats * kSteps); });
+#endif
   } else if (name == "read") {
     const size_t n = size_t{64} << 20, part = n / threads / 4096 * 4096;
     const float* p = floats(n);
@@ -129,8 +179,10 @@ int main(int argc, char** argv) {
         for (size_t i = 0; i < bytes; i += 4096) p[i] = 1;
       }
     });
+  } else if (name == "vnni" || name == "bf16") {
+    // The machine lacks them: 0.
   } else {
-    fprintf(stderr, "usage: limits fma|read|triad|touch THREADS\n");
+    fprintf(stderr, "usage: limits fma|vnni|bf16|read|triad|touch THREADS\n");
     return 2;
   }
   printf("%.4g\n", result);

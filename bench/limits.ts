@@ -8,9 +8,11 @@ const path = (name: string): string => fileURLToPath(new URL(name, import.meta.u
 const source = path('limits.cpp');
 const program = path('../build/bench/limits');
 
-export type Limit = 'fma' | 'read' | 'triad' | 'touch';
+export type Limit = 'fma' | 'vnni' | 'bf16' | 'read' | 'triad' | 'touch';
 const rows: readonly (readonly [Limit, string, Unit])[] = [
   ['fma', 'fused multiply-add, f32', 'GFLOP/s'],
+  ['vnni', 'dot products, u8 x i8', 'GOP/s'],
+  ['bf16', 'dot products, bf16', 'GFLOP/s'],
   ['read', 'reading 256 MB', 'GB/s'],
   ['triad', 'a = b + c s over 384 MB', 'GB/s'],
   ['touch', 'first touch of 64 MB', 'GB/s'],
@@ -32,10 +34,10 @@ function compile(): boolean {
   }
 }
 
-/** GFLOP/s or GB/s; null where there is no compiler. */
+/** GFLOP/s, GOP/s or GB/s; null where there is no compiler or no such instruction. */
 export function measureLimit(name: Limit, threads: number): number | null {
   ready ??= compile();
-  return ready ? Number(execFileSync(program, [name, String(threads)], { encoding: 'utf8' })) : null;
+  return (ready && Number(execFileSync(program, [name, String(threads)], { encoding: 'utf8' }))) || null;
 }
 
 export const limits = (threads: readonly number[]): Case[] =>
@@ -46,7 +48,7 @@ export const limits = (threads: readonly number[]): Case[] =>
       threads: count,
       async measure(bench) {
         const value = bench.limit(name, count);
-        if (value === null) throw new Error('there is no compiler');
+        if (value === null) throw new Error('there is no compiler, or no such instruction');
         return { unit, value, rivals: [] };
       },
     })),

@@ -10,7 +10,13 @@ export const least: Readonly<Record<string, readonly [number, number, number]>> 
   ...{ elementwise: [0, 1, 1], elementwiseMany: [0, 1, 4], elementwiseSum: [1, 1, 2] },
   ...{ sum: [1, 1, 0], mean: [1, 1, 0], prod: [1, 1, 0], amax: [1, 1, 0], amin: [1, 1, 0], sumSquares: [1, 1, 0] },
   ...{ argmax: [1, 1, 1], argmin: [1, 1, 1], variance: [1, 1, 1], cumsum: [1, 1, 1], cumprod: [1, 1, 1] },
-  ...{ matmul: [2, 1, 0], matmulThen: [2, 1, 5], conv2dThen: [2, 1, 12], conv2dGradInputThen: [2, 1, 12] },
+  ...{
+    matmul: [2, 1, 0],
+    matmulInteger: [2, 1, 0],
+    matmulThen: [2, 1, 5],
+    conv2dThen: [2, 1, 12],
+    conv2dGradInputThen: [2, 1, 12],
+  },
   ...{ conv2d: [2, 1, 7], conv2dGradInput: [2, 1, 7], conv2dGradWeight: [2, 1, 7] },
   ...{ maxPool2d: [1, 2, 8], maxPool2dGrad: [2, 1, 8], avgPool2d: [1, 1, 10], avgPool2dGrad: [1, 1, 10] },
   ...{ adaptiveAvgPool2d: [1, 1, 0], adaptiveAvgPool2dGrad: [1, 1, 0] },
@@ -177,6 +183,8 @@ export function keepsTo(
       return pools(y, a, params);
     case 'matmul':
       return multiplies(a, b, y) && (c === undefined || sameShape(c, y));
+    case 'matmulInteger':
+      return multiplies(a, b, y) && c === undefined;
     case 'softmax':
     case 'logSoftmax':
     case 'cumsum':

@@ -31,6 +31,25 @@ function same(a: Tensor, b: Tensor, name: string): [Tensor, Tensor] {
   return [a.dtype === dtype ? a : cast(a, dtype), b.dtype === dtype ? b : cast(b, dtype)];
 }
 
+// Batch dims broadcast, a 1-d operand as a row or a column; `one` multiplies (...,M,K) and (...,K,N) of equal batch dims.
+function multiply(a: Tensor, b: Tensor, name: string, one: (a: Tensor, b: Tensor) => Tensor): Tensor {
+  const shapes = `${show(a.shape)} x ${show(b.shape)}`;
+  if (a.ndim === 0 || b.ndim === 0) throw new ShapeError(`0-d tensors have no matrix product: ${shapes}`, { op: name });
+  if (a.shape[a.ndim - 1] !== b.shape[Math.max(b.ndim - 2, 0)])
+    throw new ShapeError(`inner sizes differ: ${shapes}`, { op: name });
+  if (a.ndim === 1) return squeeze(multiply(unsqueeze(a, 0), b, name, one), b.ndim === 1 ? 0 : -2);
+  if (b.ndim === 1) return squeeze(multiply(a, unsqueeze(b, 1), name, one), -1);
+  if (a.ndim === 2 && b.ndim === 2) return one(a, b);
+  // One matrix on the right: all rows on the left are one matrix.
+  if (b.ndim === 2) {
+    const y = one(reshape(a, [-1, a.shape[a.ndim - 1]!]), b);
+    return handOver(y, reshape(y, [...a.shape.slice(0, -1), b.shape[1]!]));
+  }
+  const batch = broadcastTwo(a.shape.slice(0, -2), b.shape.slice(0, -2));
+  if (!batch) throw new ShapeError(`batch dims do not broadcast: ${shapes}`, { op: name });
+  return one(expand(a, [...batch, ...a.shape.slice(-2)]), expand(b, [...batch, ...b.shape.slice(-2)]));
+}
+
 /**
  * The matrix product of the last two dims, batch dims broadcast: (…,M,K) x (…,K,N) -> (…,M,N). A 1-d operand is a row on the left,
  * a column on the right, and its dim disappears. (torch.matmul)
@@ -38,23 +57,31 @@ function same(a: Tensor, b: Tensor, name: string): [Tensor, Tensor] {
  */
 export function matmul(x: Tensor, y: Tensor): Tensor {
   const [a, b] = same(x, y, 'matmul');
-  if (a.ndim === 0 || b.ndim === 0)
-    throw new ShapeError(`0-d tensors have no matrix product: ${show(a.shape)} x ${show(b.shape)}`, { op: 'matmul' });
-  if (a.ndim === 1) return squeeze(matmul(unsqueeze(a, 0), b), b.ndim === 1 ? 0 : -2);
-  if (b.ndim === 1) return squeeze(matmul(a, unsqueeze(b, 1)), -1);
-  if (a.shape[a.ndim - 1] !== b.shape[b.ndim - 2]) {
-    throw new ShapeError(`inner sizes differ: ${show(x.shape)} x ${show(y.shape)}`, { op: 'matmul' });
+  return multiply(a, b, 'matmul', product);
+}
+
+const integerProduct: (a: Tensor, b: Tensor) => Tensor = op('matmulInteger', {
+  args: (a: Tensor, b: Tensor) => ({ inputs: [a, b] as readonly Tensor[] }),
+  infer: ([a, b]) => ({ shape: [...a!.shape.slice(0, -1), b!.shape[b!.ndim - 1]!], dtype: 'i32' }),
+  decompose: ([a, b]) => product(cast(a!, 'i32'), cast(b!, 'i32')),
+  grad: null,
+});
+
+/**
+ * The matrix product of bytes, i8 or u8 each, in i32: (…,M,K) x (…,K,N) -> (…,M,N), shapes as in matmul. Exact; sums beyond i32 wrap.
+ * (torch._int_mm; ONNX's MatMulInteger without zero points)
+ * @throws DTypeError for other dtypes, ShapeError when inner sizes or batch dims do not fit
+ */
+export function matmulInteger(x: Tensor, y: Tensor): Tensor {
+  for (const one of [x, y]) {
+    asTensor(one, 'matmulInteger');
+    if (one.dtype !== 'i8' && one.dtype !== 'u8') {
+      throw new DTypeError(`multiplies i8 and u8, got ${one.dtype}: quantize with .to(), or use matmul`, {
+        op: 'matmulInteger',
+      });
+    }
   }
-  if (a.ndim === 2 && b.ndim === 2) return product(a, b);
-  // One matrix on the right: all rows on the left are one matrix.
-  if (b.ndim === 2) {
-    const y = product(reshape(a, [-1, a.shape[a.ndim - 1]!]), b);
-    return handOver(y, reshape(y, [...a.shape.slice(0, -1), b.shape[1]!]));
-  }
-  const batch = broadcastTwo(a.shape.slice(0, -2), b.shape.slice(0, -2));
-  if (!batch)
-    throw new ShapeError(`batch dims do not broadcast: ${show(x.shape)} x ${show(y.shape)}`, { op: 'matmul' });
-  return product(expand(a, [...batch, ...a.shape.slice(-2)]), expand(b, [...batch, ...b.shape.slice(-2)]));
+  return multiply(x, y, 'matmulInteger', integerProduct);
 }
 
 /** The matrix product of two batches: (B,M,K) x (B,K,N) -> (B,M,N). (torch.bmm) */

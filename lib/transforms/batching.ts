@@ -293,7 +293,7 @@ const rules: Record<string, Rule> = {
   ...each(foldFirst, 'maxPool2d', 'maxPool2dGrad', 'avgPool2d', 'avgPool2dGrad'),
   ...each(foldFirst, 'adaptiveAvgPool2d', 'adaptiveAvgPool2dGrad'),
   ...each(batchNorm, 'batchNorm', 'batchNormGrad'),
-  matmul,
+  ...each(matmul, 'matmul', 'matmulInteger'),
   conv2d,
   conv2dGradInput,
   conv2dGradWeight,

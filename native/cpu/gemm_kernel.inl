@@ -21,8 +21,9 @@ struct Step {
   int64_t a_row, a_k;
   const T* b;
   int64_t b_k;
-  const T* next;  // packed B: fetched meanwhile, 64 bytes each 4 steps
-  T* panel;       // Keep: B is read where it lies, and left here packed
+  const void* next;         // packed B: fetched meanwhile, 128 bytes each 4 steps
+  T* panel;                 // Keep: B is read where it lies, and left here packed
+  int64_t next_step = 128;  // bytes
 };
 
 template <class T, int R, int V, Place P, bool Keep>
@@ -68,11 +69,15 @@ void micro_kernel(int64_t k, const Step<T>& s, T* c, int64_t ldc, bool accumulat
   };
   // Towards the end C's rows are fetched, one each 4 steps: all at once they would hold up the loads. (A few more than
   // there are, so that the last is in time.) Into L2: in L1 rows a power of two apart evict one another.
-  const char* next = reinterpret_cast<const char*>(s.next);
+  const char* next = static_cast<const char*>(s.next);
   const T* row = c;
   int64_t before = k / 4 - (R + 4);
   for (; k >= 4; k -= 4) {
-    if constexpr (b_packed) __builtin_prefetch(next, 0, 2), next += 64;
+    if constexpr (b_packed) {
+      __builtin_prefetch(next, 0, 2);
+      __builtin_prefetch(next + 64, 0, 2);
+      next += s.next_step;
+    }
     if (--before < 0) {
       unroll<V>([&](auto j) { __builtin_prefetch(row + j * S::N, 1, 2); });
       row += ldc;
@@ -141,6 +146,10 @@ struct Right {
   int64_t panel;
   const T* rows;
   int64_t k_step;
+  // Null, or what will be packed next, fetched meanwhile: call c, of ahead_calls, fetches 128 bytes from c * ahead_call
+  // on, then ahead_step further, for each 4 steps of k.
+  const void* ahead = nullptr;
+  int64_t ahead_step = 0, ahead_call = 0, ahead_calls = 0;
 };
 
 // C (m,n) (+)= A (m,k) x B (k,n). k is a K-block (at most about KC), m and n what L2 holds (about MC and NC); k = 0
@@ -148,6 +157,7 @@ struct Right {
 template <class T>
 void macro_kernel(int64_t m, int64_t n, int64_t k, const Left<T>& a, const Right<T>& b, T* c, int64_t ldc,
                   bool accumulate) {
+  int64_t call = 0;
   for (int64_t j = 0; j < n; j += NR<T>) {
     T* const panel = b.at + j / NR<T> * b.panel;
     const int64_t width = least<int64_t>(n - j, NR<T>);
@@ -155,9 +165,13 @@ void macro_kernel(int64_t m, int64_t n, int64_t k, const Left<T>& a, const Right
     if (b.rows && !keep) pack_panel<NR<T>>(b.rows + j, 1, b.k_step, width, k, panel);
     for (int64_t i = 0; i < m; i += MR) {
       // Each tile fetches its share of the next B panel.
-      const T* const next = b.rows ? panel : panel + b.panel + i / MR * k * (16 / int(sizeof(T)));
+      const T* const next = b.rows ? panel : panel + b.panel + i / MR * k * (32 / int(sizeof(T)));
       T* const to = c + i * ldc + j;
       Step<T> s{a.row ? a.at + i * a.row : a.at + i / MR * a.panel, a.row, 1, panel, NR<T>, next, nullptr};
+      if (b.ahead && call < b.ahead_calls)
+        s.next = static_cast<const char*>(b.ahead) + call * b.ahead_call, s.next_step = b.ahead_step;
+      else if (b.ahead)
+        s.next = panel, s.next_step = 0;
       if (i == 0 && keep) {
         s.b = b.rows + j, s.b_k = b.k_step, s.panel = panel;
         (a.row ? micro_kernel<T, MR, NV, Place::rows, true>
@@ -165,6 +179,7 @@ void macro_kernel(int64_t m, int64_t n, int64_t k, const Left<T>& a, const Right
       } else {
         (a.row ? tile_kernel<T, Place::rows> : tile_kernel<T, Place::packed>)(least<int64_t>(m - i, MR), width, k, s,
                                                                               to, ldc, accumulate);
+        ++call;
       }
     }
   }

@@ -13,11 +13,6 @@ constexpr int64_t kDeep = 4096;            // steps of K packed at once
 constexpr int64_t kPanelBytes = 16 << 20;  // packed operand kept at once
 constexpr int64_t kCrossed = 512;          // columns of a tile that is stored transposed
 
-// y^T = b^T a^T.
-inline Shape transposed(const Shape& s) {
-  return {s.n, s.m, s.k, s.b_col, s.b_k, s.a_k, s.a_row, s.c_col, s.c_row, s.y_col, s.y_row, !s.swapped};
-}
-
 // Whether A (k contiguous) is read where it lies: rows of a page's size apart evict one another from L1, and those half
 // as far are worth packing for many columns.
 template <class T>
@@ -34,7 +29,7 @@ struct Tiling {
   int64_t tile_m, tile_n, rows, cols;
 };
 template <class T>
-Tiling tiling(const Shape& s) {
+Tiling tiling(const Shape& s, int64_t widest) {
   const int64_t m = s.m, n = s.n;
   const auto cut = [](int64_t size, int64_t unit, int64_t most) {
     const int64_t panels = ceil_div(size, unit), parts = (panels * unit + most / 2) / most;
@@ -42,7 +37,7 @@ Tiling tiling(const Shape& s) {
   };
   Tiling t;
   t.tile_m = cut(m, MR, MC);
-  t.tile_n = cut(n, NR<T>, crossed(s) ? kCrossed : NC<T>);
+  t.tile_n = cut(n, NR<T>, widest);
   // Few tiles: half as high, then narrower, for the threads to share. (Rather that: an A that one column of tiles meets
   // is packed, or read, straight into L2. But of an A whose columns are contiguous, high tiles read longer stretches.)
   const auto count = [&] { return ceil_div(m, t.tile_m) * ceil_div(n, t.tile_n); };
@@ -51,6 +46,10 @@ Tiling tiling(const Shape& s) {
   t.rows = ceil_div(m, t.tile_m);
   t.cols = ceil_div(n, t.tile_n);
   return t;
+}
+template <class T>
+Tiling tiling(const Shape& s) {
+  return tiling<T>(s, crossed(s) ? kCrossed : NC<T>);
 }
 
 // A tile of y is finished in strips of about 64K elements, which L2 holds beside the panels: columns of one strip.
@@ -77,6 +76,8 @@ Status packed_into(const Shape& s, const S* a, const S* b, const S* c, O* y, int
   T* const pa = shared_a ? static_cast<T*>(scratch(0, sizeof(T) * round_up(block_m, MR) * deep + 64)) : nullptr;
   T* const pb = own_b ? nullptr : static_cast<T*>(scratch(1, sizeof(T) * round_up(block_n, NR<T>) * deep + 64));
   if ((shared_a && !pa) || (!own_b && !pb)) return kOutOfMemory;
+  // Columns of B that a task packs just before they are used.
+  const int64_t group = s.b_col == 1 ? round_up(128 / int64_t(sizeof(S)), NR<T>) : 4 * NR<T>;
   int failed = 0;
 
   // One block of y: rows i0.., columns j0.., steps k0.. of K.
@@ -96,8 +97,8 @@ Status packed_into(const Shape& s, const S* a, const S* b, const S* c, O* y, int
       for (int64_t tile = begin; tile < end; ++tile) {
         const int64_t i = tile % rows * t.tile_m, tm = least(t.tile_m, m - i), j = tile / rows * t.tile_n,
                       tn = least(t.tile_n, n - j);
-        T* own = nullptr;  // A's, then B's K-block
-        if (own_a || own_b) own = static_cast<T*>(scratch(3, sizeof(T) * (t.tile_m + t.tile_n) * KC<T>));
+        T* own = nullptr;  // A's K-block, then a group of B's
+        if (own_a || own_b) own = static_cast<T*>(scratch(3, sizeof(T) * (t.tile_m + group) * KC<T>));
         T* to;
         int64_t ld = y_row;
         if (kSame<O, T> && !across)
@@ -111,28 +112,41 @@ Status packed_into(const Shape& s, const S* a, const S* b, const S* c, O* y, int
         do {
           const int64_t kc = least(steps, k - kk);
           Left<T> xa{pa + i * k + kk * MR, MR * k, 0};
-          Right<T> xb{pb + j * k + kk * NR<T>, NR<T> * k, nullptr, 0};
           if constexpr (native)
             if (in_place) xa = {a + (i0 + i) * s.a_row + k0 + kk, 0, s.a_row};
           if (own_a) {
             pack_panels<MR>(a + (k0 + kk) * s.a_k + (i0 + i) * s.a_row, s.a_row, s.a_k, tm, kc, own, MR * kc);
             xa = {own, MR * kc, 0};
           }
-          if (own_b) {
-            const S* const from = b + (k0 + kk) * s.b_k + (j0 + j) * s.b_col;
-            xb = {own + t.tile_m * KC<T>, NR<T> * kc, nullptr, 0};
-            bool keep = false;
-            if constexpr (native) keep = s.b_col == 1, xb.rows = keep ? from : nullptr, xb.k_step = s.b_k;
-            if (!keep) pack_panels<NR<T>>(from, s.b_col, s.b_k, tn, kc, xb.at, NR<T> * kc);
-          }
+          // B's K-block, a group of panels at a time, packed just before it is used while the next is on its way.
+          const S* const from = b + (k0 + kk) * s.b_k + (j0 + j) * s.b_col;
+          const auto own_groups = [&](int64_t first, int64_t last, bool accumulate) {
+            for (int64_t col = first; col < last; col += group) {
+              const int64_t width = least(group, last - col);
+              const S* const at = from + col * s.b_col;
+              Right<T> x{own + t.tile_m * KC<T>, NR<T> * kc, nullptr, 0};
+              if constexpr (native) x.rows = s.b_col == 1 ? at : nullptr, x.k_step = s.b_k;
+              if (!x.rows) pack_panels<NR<T>>(at, s.b_col, s.b_k, width, kc, x.at, NR<T> * kc);
+              x.ahead = col + group < tn ? at + group * s.b_col : from + kc * s.b_k;
+              const int64_t bytes = sizeof(S);
+              if (s.b_col == 1)
+                x.ahead_step = s.b_k * bytes, x.ahead_call = kc / 4 * x.ahead_step, x.ahead_calls = 4;
+              else
+                x.ahead_step = s.b_col * bytes, x.ahead_call = 128, x.ahead_calls = s.b_k == 1 ? kc * bytes / 128 : 0;
+              macro_kernel(tm, width, kc, xa, x, to + col, ld, accumulate);
+            }
+          };
           const bool final = k0 + kk + kc == s.k;
           const int64_t strip = final && then ? strip_of<T>(t.tile_m, tn) : tn;
           for (int64_t col = 0; col < tn; col += strip) {
             const int64_t width = least(strip, tn - col);
-            Right<T> x = xb;
-            x.at += col / NR<T> * xb.panel;
-            if (xb.rows) x.rows += col;
-            macro_kernel(tm, width, kc, xa, x, to + col, ld, from_c || k0 + kk > 0);
+            const bool accumulate = from_c || k0 + kk > 0;
+            if (own_b) {
+              own_groups(col, col + width, accumulate);
+            } else {
+              const Right<T> xb{pb + (j + col) * k + kk * NR<T>, NR<T> * k, nullptr, 0};
+              macro_kernel(tm, width, kc, xa, xb, to + col, ld, accumulate);
+            }
             if (!final) continue;
             const int64_t r0 = i0 + i, c0 = j0 + j + col;
             if constexpr (kSame<O, S> && native)

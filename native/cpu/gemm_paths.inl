@@ -12,6 +12,10 @@ struct Shape {
   int64_t a_row, a_k, b_k, b_col, c_row, c_col, y_row, y_col;
   bool swapped;
 };
+// y^T = b^T a^T.
+inline Shape transposed(const Shape& s) {
+  return {s.n, s.m, s.k, s.b_col, s.b_k, s.a_k, s.a_row, s.c_col, s.c_row, s.y_col, s.y_row, !s.swapped};
+}
 // What follows each block of one y (epilogue.inl).
 struct Then {
   const Epilogue* epilogue;
@@ -28,10 +32,11 @@ struct Then {
     return finish_block(*epilogue, args, place, size) == kOk;
   }
 };
-template <class S>
+template <class S, class Y = S>
 struct Operands {
-  const S *a, *b, *c;  // c may be null
-  S* y;
+  const S *a, *b;
+  const Y* c;  // may be null
+  Y* y;
   const Then* then;  // null: nothing follows
 };
 // The blocks in which a path finishes y. strip: null, or how many columns of a block of `cols` are finished at a time.

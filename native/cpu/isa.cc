@@ -3,6 +3,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "dot.h"
+
 namespace brasa::cpu {
 
 // Every family file registers itself in the namespace of its instruction set.
@@ -16,6 +18,12 @@ namespace avx2 {
 }
 namespace v4 {
 #include "families.def"
+}
+namespace vnni {
+const DotKernel* kernels();
+}
+namespace bf16 {
+const DotKernel* kernels();
 }
 #else
 namespace neon {
@@ -46,6 +54,8 @@ const char*& chosen() {
   return name;
 }
 
+bool limited = false;  // to a set alone, without instructions found beside it
+
 }  // namespace
 
 const char* isa_name() { return chosen(); }
@@ -55,6 +65,7 @@ bool limit_isa(const char* name) {
   for (const char* known : kNames) {
     if (strcmp(known, name) == 0 && supports(known)) {
       chosen() = known;
+      limited = true;
       return true;
     }
   }
@@ -62,11 +73,18 @@ bool limit_isa(const char* name) {
 }
 
 #if defined(__x86_64__)
+namespace {
+bool takes_dots() { return !limited && strcmp(isa_name(), "v4") == 0; }
+}  // namespace
 bool has_vnni() { return __builtin_cpu_supports("avx512vnni"); }
 bool has_bf16() { return __builtin_cpu_supports("avx512bf16"); }
+const DotKernel* vnni_kernels() { return has_vnni() && takes_dots() ? vnni::kernels() : nullptr; }
+const DotKernel* bf16_kernels() { return has_bf16() && takes_dots() ? bf16::kernels() : nullptr; }
 #else
 bool has_vnni() { return false; }
 bool has_bf16() { return false; }
+const DotKernel* vnni_kernels() { return nullptr; }
+const DotKernel* bf16_kernels() { return nullptr; }
 #endif
 
 void cpu_name(char* out, size_t size) {

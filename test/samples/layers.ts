@@ -168,6 +168,12 @@ const pairLoss = (
   bench: { make: (make) => [make.real([4096, 256]), make.index([4096], 0, 256)], torch },
 });
 
+/** Operands of all the numbers that a byte holds. */
+const bytes = (make: Make, ...shapes: (readonly number[])[]): Tensor[] => {
+  const low = make.dtype === 'i8' ? -128 : 0;
+  return shapes.map((shape) => make.real(shape, low, low + 255));
+};
+
 export const layers: Sample[] = [
   {
     name: 'matmul',
@@ -231,6 +237,47 @@ export const layers: Sample[] = [
       [() => b.matmul(b.zeros([]), b.zeros([2])), 'ShapeError', /0-d/],
     ],
     bench: { make: (make) => [make.real([1024, 1024]), make.real([1024, 1024])], torch: 'torch.matmul(x0, x1)' },
+  },
+  {
+    name: 'matmulInteger',
+    call: b.matmulInteger,
+    cases: (make) =>
+      [
+        [
+          [2, 3],
+          [3, 4],
+        ],
+        [
+          [5, 0],
+          [0, 3],
+        ],
+        [
+          [17, 130],
+          [130, 65],
+        ],
+        [
+          [2, 1, 3, 70],
+          [4, 70, 2],
+        ],
+        [
+          [3, 300],
+          [300, 1],
+        ],
+      ].map(([x, y]) => bytes(make, x!, y!)),
+    reference: product,
+    dtypes: ['i8', 'u8'],
+    errors: [
+      [() => b.matmulInteger(b.zeros([2, 3]), b.zeros([3, 4])), 'DTypeError', /i8 and u8, got f32/],
+      [
+        () => b.matmulInteger(b.zeros([2, 3], { dtype: 'u8' }), b.zeros([4, 5], { dtype: 'i8' })),
+        'ShapeError',
+        /^\[matmulInteger\] inner sizes differ: \(2,3\) x \(4,5\)$/,
+      ],
+    ],
+    bench: {
+      make: (make) => bytes(make, [1024, 1024], [1024, 1024]),
+      torch: 'torch._int_mm(x0, x1)',
+    },
   },
   {
     name: 'matmul vectors',

@@ -51,6 +51,26 @@ void check_matmul(Checker& check, int64_t B, int64_t M, int64_t N, int64_t K, in
   check_then(check, "matmul", {a, weight, c}, y, {});
 }
 
+// Bytes of every sign, the extreme ones too, times bytes of every sign, in i32.
+void check_integers(Checker& check, int64_t B, int64_t M, int64_t N, int64_t K) {
+  for (int32_t left : {k_i8, k_u8}) {
+    for (int32_t right : {k_i8, k_u8}) {
+      const auto bytes = [](Shape shape, int32_t dtype) {
+        const int64_t low = dtype == k_i8 ? -128 : 0;
+        return draw_whole(std::move(shape), dtype, low, low + 256);
+      };
+      Tensor a = bytes({B, M, K}, left), b = bytes({B, K, N}, right), y({B, M, N}, k_i32);
+      each<4>({B, M, N, K}, [&](auto at) {
+        const auto [i, m, n, k] = at;
+        y(i, m, n) += a(i, m, k) * b(i, k, n);
+      });
+      check.expect("matmulInteger", {a, b}, {y}, {}, {}, true);
+      b.crossed = true;
+      check.expect("matmulInteger", {a, b}, {y});
+    }
+  }
+}
+
 struct Conv {
   int64_t N, C, H, W, O, KH, KW, stride, pad, dilation, groups;
 };
@@ -97,6 +117,10 @@ void check_products(Checker& check) {
       if (batch > 1) check_matmul(check, batch, m, n, k, dtype, true);
     }
   }
+  for (int32_t dtype : kFloats) check_matmul(check, 1, 15, 1030, 530, dtype, false);  // a B that is large beside A
+  for (const auto& [batch, m, n, k] : sizes) check_integers(check, batch, m, n, k);
+  check_integers(check, 1, 3, 5, 0);
+  check_integers(check, 1, 3, 33, 16384 + 70);  // K in parts
   const Conv convolutions[] = {
       {2, 3, 9, 8, 5, 3, 3, 1, 1, 1, 1},      // few channels
       {1, 16, 12, 12, 32, 3, 3, 1, 1, 1, 1},  // many

@@ -69,9 +69,10 @@ BRASA_INLINE typename Simd<T>::Reg load_second(const S* from, int n = 2 * Simd<T
   return evens<T>((typename Simd<T>::Reg)a.v, (typename Simd<T>::Reg)b.v, typename Iota<N>::type{});
 }
 template <class T, class S>
-BRASA_INLINE typename Simd<T>::Reg load_fourth(const S* from) {
-  constexpr int N = Simd<T>::N;
-  return evens<T>(load_second<T>(from), load_second<T>(from + 2 * N), typename Iota<N>::type{});
+BRASA_INLINE typename Simd<T>::Reg load_fourth(const S* from, int n = 4 * Simd<T>::N) {
+  constexpr int H = 2 * Simd<T>::N;
+  return evens<T>(load_second<T>(from, n < H ? n : H), load_second<T>(from + H, n < H ? 0 : n - H),
+                  typename Iota<Simd<T>::N>::type{});
 }
 
 // A row of the source, converted: to[j] = from[(j * mul + first) * stride] in [lo, hi), else 0. May write N - 1 more.
@@ -88,9 +89,10 @@ BRASA_INLINE void pack_row(const S* from, int64_t stride, int64_t first, int64_t
   } else if (stride == 1 && mul == 2) {
     for (; j + V::N < in.hi; j += V::N) Simd<T>::store(to + j, load_second<T>(from + 2 * j));
     if (j < in.hi) Simd<T>::store(to + j, load_second<T>(from + 2 * j, int(2 * (in.hi - j) - 1))), j = in.hi;
+  } else if (stride == 1 && mul == 4) {
+    for (; j + V::N < in.hi; j += V::N) Simd<T>::store(to + j, load_fourth<T>(from + 4 * j));
+    if (j < in.hi) Simd<T>::store(to + j, load_fourth<T>(from + 4 * j, int(4 * (in.hi - j) - 3))), j = in.hi;
   } else {
-    if (stride == 1 && mul == 4)
-      for (; j + V::N < in.hi; j += V::N) Simd<T>::store(to + j, load_fourth<T>(from + 4 * j));
     for (; j < in.hi; ++j) to[j] = load_one(from + j * mul * stride);
   }
   for (; j < cols; j += V::N) V(T(0)).store(to + j);

@@ -24,7 +24,7 @@ struct Winograd {
   int64_t tile_rows, tile_cols;      // of one image
   int64_t block_images, block_rows;  // of a task, in rows of tiles
   int64_t image_blocks, row_blocks;
-  int64_t most_tiles;                    // of a task, rounded up to vectors
+  int64_t most_tiles, all_tiles;         // of a task, and of all; rounded up to vectors
   int64_t panels, width, blocks, parts;  // panels of output channels; panels a block; blocks; tasks that share them
   int32_t y;
   const Epilogue* epilogue;  // null: nothing follows
@@ -181,52 +181,60 @@ Status run_winograd(const CpuPlan& plan, const Args& args) {
 
 // ---- plan
 
-constexpr int64_t kWantedTiles = 112, kBlockPanels = 5, kMostVectors = 4 << 20;
+// Tiles a task: F(4x4)'s transforms are larger, and its tiles.
+template <int M>
+constexpr int64_t kWantedTiles = M == 2 ? 112 : 64;
+constexpr int64_t kBlockPanels = 5, kMostVectors = 4 << 20, kNever = 0x7fffffffffffffff;
 
 // The blocks of tiles: of about the wanted size, and such that few lanes are idle.
+template <int M>
 void choose_blocks(Winograd& p) {
   const int64_t image = p.tile_rows * p.tile_cols, N = Simd<float>::N;
   p.block_images = 1, p.block_rows = p.tile_rows;
-  int64_t best = 0x7fffffffffffffff;
+  int64_t best = kNever;
   const auto consider = [&](int64_t images, int64_t rows) {
     const int64_t image_blocks = ceil_div(p.dst.n, images), row_blocks = ceil_div(p.tile_rows, rows);
     const int64_t last = p.tile_rows - (row_blocks - 1) * rows, left = p.dst.n - (image_blocks - 1) * images;
-    const auto lanes = [&](int64_t n, int64_t r) { return round_up(n * r * p.tile_cols, N) + N; };
-    const int64_t cost = (image_blocks - 1) * ((row_blocks - 1) * lanes(images, rows) + lanes(images, last)) +
-                         (row_blocks - 1) * lanes(left, rows) + lanes(left, last);
+    const auto tiles = [&](int64_t n, int64_t r) { return round_up(n * r * p.tile_cols, N); };
+    const int64_t all = (image_blocks - 1) * ((row_blocks - 1) * tiles(images, rows) + tiles(images, last)) +
+                        (row_blocks - 1) * tiles(left, rows) + tiles(left, last);
+    const int64_t cost = all + image_blocks * row_blocks * N;
     if (cost > best) return;
-    best = cost, p.block_images = images, p.block_rows = rows;
+    best = cost, p.all_tiles = all, p.block_images = images, p.block_rows = rows;
   };
-  if (image * 2 > kWantedTiles) {
-    const int64_t most_rows = most(1, kWantedTiles / p.tile_cols);
+  if (image * 2 > kWantedTiles<M>) {
+    const int64_t most_rows = most(1, kWantedTiles<M> / p.tile_cols);
     for (int64_t rows = ceil_div(most_rows, 2); rows <= least(most_rows, p.tile_rows); ++rows) consider(1, rows);
-    if (best == 0x7fffffffffffffff) consider(1, p.tile_rows);
+    if (best == kNever) consider(1, p.tile_rows);
   } else {
-    for (int64_t images = ceil_div(kWantedTiles, 2 * image); images * image <= kWantedTiles; ++images)
+    for (int64_t images = ceil_div(kWantedTiles<M>, 2 * image); images * image <= kWantedTiles<M>; ++images)
       consider(least(images, p.dst.n), p.tile_rows);
   }
   p.image_blocks = ceil_div(p.dst.n, p.block_images), p.row_blocks = ceil_div(p.tile_rows, p.block_rows);
   p.most_tiles = round_up(p.block_images * p.block_rows * p.tile_cols, N);
 }
 
-// Whether this is faster than the direct kernel, in vector multiply-adds; the factors are measured.
+// What F(M x M) takes and what the direct kernel does, in vector multiply-adds; the factors are measured.
 template <int M>
-bool worthwhile(const Winograd& p) {
+int64_t cost(const Winograd& p) {
   constexpr int64_t A = M + 2, N = Simd<float>::N;
-  const int64_t units = p.image_blocks * p.row_blocks, lanes = units * p.most_tiles;
-  const int64_t direct = 9 * p.channels * round_up(p.outputs, N) * p.dst.n * p.dst.h * p.dst.w / N;
-  const int64_t products = A * A * p.channels * round_up(p.outputs, 2) * lanes / N;
-  const int64_t inputs = p.dst.n * p.tile_rows * ceil_div(p.tile_cols, N) * p.channels * p.parts * 12 * A * A;
-  const int64_t outputs = lanes / N * p.outputs * 12 * A * A;
-  const int64_t weights = p.panels * p.channels * 28 * (A * A + 9);
-  return p.channels >= 16 && p.outputs >= 16 && products + inputs + outputs + weights < direct * 9 / 10;
+  const int64_t products = p.groups * A * A * p.channels * round_up(p.outputs, 2) * p.all_tiles / N;
+  const int64_t rows = p.dst.n * p.tile_rows * ceil_div(p.tile_cols, N) * p.parts;
+  const int64_t transforms = p.groups * (rows * p.channels + p.all_tiles / N * p.outputs) * 12 * A * A;
+  const int64_t weights = p.groups * p.panels * p.channels * (M == 2 ? 28 : 60) * (A * A + 9);
+  return products + transforms + weights;
+}
+inline int64_t direct_cost(const Winograd& p) {
+  constexpr int64_t N = Simd<float>::N;
+  return 9 * p.groups * p.channels * round_up(p.outputs, N) * p.dst.n * p.dst.h * p.dst.w / N * 9 / 10;
 }
 
+// Plans F(M x M); answers its cost.
 template <int M>
-Status plan_winograd(CpuPlan& plan, Winograd& p, int32_t dtype) {
+int64_t set_up(Winograd& p) {
   p.tile_rows = ceil_div(p.dst.h, M), p.tile_cols = ceil_div(p.dst.w, M);
   p.panels = ceil_div(p.outputs, MR);
-  choose_blocks(p);
+  choose_blocks<M>(p);
   // Few blocks of tiles: some tasks share one, and each transforms the source.
   const int64_t units = p.groups * p.image_blocks * p.row_blocks;
   p.parts = least<int64_t>(units < 2 ? 4 : units < 4 ? 2 : 1, ceil_div(p.panels, 4));
@@ -240,13 +248,19 @@ Status plan_winograd(CpuPlan& plan, Winograd& p, int32_t dtype) {
   s.pitch = s.slab_cols * M;
   s.slab_rows = p.block_rows * M + 2;
   s.plane = s.slab_rows * s.pitch + 16;
-  if ((M + 2) * (M + 2) * p.channels * p.most_tiles > kMostVectors || !worthwhile<M>(p)) return kUnsupported;
-  return for_float(dtype, [&](auto x) {
-    if constexpr (kSame<decltype(x), double>)
-      return kUnsupported;
-    else
-      return plan.run = run_winograd<M, decltype(x)>, kOk;
-  });
+  return (M + 2) * (M + 2) * p.channels * p.most_tiles > kMostVectors ? kNever : cost<M>(p);
+}
+
+// The tile of the fastest form, which is then planned; 0 where that is the direct kernel.
+inline int choose_tile(Winograd& p, bool fast) {
+  if (p.channels < 16 || p.outputs < 16) return 0;
+  const int64_t direct = direct_cost(p), two = set_up<2>(p);
+  if (fast) {
+    Winograd larger = p;
+    // Its matrices leave the caches sooner than multiply-adds tell.
+    if (set_up<4>(larger) / 5 * 6 < least(two, direct)) return p = larger, 4;
+  }
+  return two < direct ? 2 : 0;
 }
 
 // The plan of a convolution (gradient: of its input's gradient), whose call is `call` and may be part of the plan's.
@@ -272,9 +286,16 @@ Status plan_call(CpuPlan& plan, const Call& call, bool gradient, Winograd** out,
     forward_pass(p->pass, a, w, dst);
   for (int64_t t = 0; t < 9; ++t) p->tap[p->pass.row[t] * 3 + p->pass.col[t]] = p->pass.weight[t];
   *out = p;
-  *tile = call.nparams > 7 && call.params[7] != 0 ? 4 : 2;
+  *tile = choose_tile(*p, call.nparams > 7 && call.params[7] != 0);
+  if (*tile == 0) return kUnsupported;
   plan.state = p;
-  return *tile == 4 ? plan_winograd<4>(plan, *p, call.out[0].dtype) : plan_winograd<2>(plan, *p, call.out[0].dtype);
+  return for_float(call.out[0].dtype, [&](auto x) {
+    using S = decltype(x);
+    if constexpr (kSame<S, double>)
+      return kUnsupported;
+    else
+      return plan.run = *tile == 4 ? run_winograd<4, S> : run_winograd<2, S>, kOk;
+  });
 }
 
 template <bool gradient>

@@ -1,6 +1,7 @@
 /** Every case, by group; and how names select them. */
 import { type Case, caseId } from './case.js';
 import { compiled } from './compiled.js';
+import { convolutions } from './conv.js';
 import { gemm } from './gemm.js';
 import { kernels } from './kernels.js';
 import { limits } from './limits.js';
@@ -28,6 +29,11 @@ export const groups: readonly Group[] = [
     name: 'kernels',
     about: 'attention, norms, losses, the optimizer and others, at the sizes of models',
     cases: (c) => kernels(most(c)),
+  },
+  {
+    name: 'conv',
+    about: 'convolutions of ResNet and MobileNetV2, f32, and their share of the peak',
+    cases: (c) => convolutions(most(c)),
   },
   { name: 'overhead', about: 'what an eager op costs beside its work', cases: (c) => overhead(most(c)) },
   { name: 'train', about: 'training steps, eager', cases: (c) => train(most(c)) },

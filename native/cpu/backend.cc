@@ -199,7 +199,7 @@ Status make_part(CpuPlan& owner, const Call& call, CpuPlan* part) {
 }
 
 void* scratch(int slot, size_t bytes) {
-  constexpr int kScratches = kTileScratch + 1;
+  constexpr int kScratches = kCopyScratch + 1;
   struct Scratch {
     void* data[kScratches] = {};
     size_t size[kScratches] = {};

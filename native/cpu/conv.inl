@@ -1,6 +1,7 @@
 // conv2d and its two gradients. Storage is converted when it is packed and when a result is stored; arithmetic is in
 // f32 or f64. conv2dThen and conv2dGradInputThen run a tile program over each block of the result.
 #include "conv_grad_weight.inl"
+#include "conv_pointwise.inl"
 #include "conv_reference.inl"
 #include "epilogue.inl"
 
@@ -467,6 +468,10 @@ Status make_conv_whole(CpuPlan& plan) {
 }  // namespace
 
 void register_conv() {
+  register_kernel("conv2d", make_pointwise<false>, "product");
+  register_kernel("conv2dGradInput", make_pointwise<true>, "product");
+  register_kernel("conv2dThen", make_pointwise_then<false>, "product");
+  register_kernel("conv2dGradInputThen", make_pointwise_then<true>, "product");
   register_kernel("conv2d", make_conv<false>, "direct");
   register_kernel("conv2d", make_reference<ForwardReference>, "reference");
   register_kernel("conv2dGradInput", make_conv<true>, "direct");

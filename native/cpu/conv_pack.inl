@@ -56,6 +56,25 @@ inline Columns columns_of(int64_t first, int64_t mul, int64_t w, int64_t cols) {
   return {least(cols, lo), least(cols, hi)};
 }
 
+// Every second one of 2N elements, converted, of which the first n are read; and every fourth of 4N.
+template <class T, int... L>
+BRASA_INLINE typename Simd<T>::Reg evens(typename Simd<T>::Reg a, typename Simd<T>::Reg b, Lanes<L...>) {
+  return __builtin_shufflevector(a, b, (2 * L)...);
+}
+template <class T, class S>
+BRASA_INLINE typename Simd<T>::Reg load_second(const S* from, int n = 2 * Simd<T>::N) {
+  constexpr int N = Simd<T>::N;
+  const Vec<T> a = n < N ? load_as<T>(from, n) : load_as<T>(from);
+  const Vec<T> b = n < 2 * N ? load_as<T>(from + N, n > N ? n - N : 0) : load_as<T>(from + N);
+  return evens<T>((typename Simd<T>::Reg)a.v, (typename Simd<T>::Reg)b.v, typename Iota<N>::type{});
+}
+template <class T, class S>
+BRASA_INLINE typename Simd<T>::Reg load_fourth(const S* from, int n = 4 * Simd<T>::N) {
+  constexpr int H = 2 * Simd<T>::N;
+  return evens<T>(load_second<T>(from, n < H ? n : H), load_second<T>(from + H, n < H ? 0 : n - H),
+                  typename Iota<Simd<T>::N>::type{});
+}
+
 // A row of the source, converted: to[j] = from[(j * mul + first) * stride] in [lo, hi), else 0. May write N - 1 more.
 template <class T, class S>
 BRASA_INLINE void pack_row(const S* from, int64_t stride, int64_t first, int64_t mul, Columns in, int64_t cols, T* to) {
@@ -68,7 +87,11 @@ BRASA_INLINE void pack_row(const S* from, int64_t stride, int64_t first, int64_t
     for (; j + V::N <= in.hi; j += V::N) load_as<T>(from + j).store(to + j);
     if (j < in.hi) load_as<T>(from + j, int(in.hi - j)).store(to + j), j += V::N;
   } else if (stride == 1 && mul == 2) {
-    for (; j < in.hi; ++j) to[j] = load_one(from + 2 * j);
+    for (; j + V::N < in.hi; j += V::N) Simd<T>::store(to + j, load_second<T>(from + 2 * j));
+    if (j < in.hi) Simd<T>::store(to + j, load_second<T>(from + 2 * j, int(2 * (in.hi - j) - 1))), j = in.hi;
+  } else if (stride == 1 && mul == 4) {
+    for (; j + V::N < in.hi; j += V::N) Simd<T>::store(to + j, load_fourth<T>(from + 4 * j));
+    if (j < in.hi) Simd<T>::store(to + j, load_fourth<T>(from + 4 * j, int(4 * (in.hi - j) - 3))), j = in.hi;
   } else {
     for (; j < in.hi; ++j) to[j] = load_one(from + j * mul * stride);
   }
@@ -77,9 +100,10 @@ BRASA_INLINE void pack_row(const S* from, int64_t stride, int64_t first, int64_t
 
 // N channels of a row at once when they are neighbours (channels-last): blocks of N columns by N channels, transposed.
 template <class T, class S>
-void pack_row_channels(const S* from, int64_t stride, int64_t w, int64_t first, int64_t cols, T* to, int64_t plane) {
+void pack_row_channels(const S* from, int64_t stride, int64_t first, int64_t mul, Columns in, int64_t cols, T* to,
+                       int64_t plane) {
   constexpr int N = Simd<T>::N;
-  const int64_t lo = least(cols, most(0, -first)), hi = least(cols, most(0, w - first));
+  const int64_t lo = in.lo, hi = in.hi;
   for (int c = 0; c < N; ++c) {
     for (int64_t j = 0; j < lo; ++j) to[c * plane + j] = 0;
     for (int64_t j = hi; j < cols; ++j) to[c * plane + j] = 0;
@@ -87,20 +111,22 @@ void pack_row_channels(const S* from, int64_t stride, int64_t w, int64_t first, 
   int64_t j = lo;
   for (; j + N <= hi; j += N) {
     typename Simd<T>::Reg r[N];
-    unroll<N>([&](auto i) { r[i] = load_as<T>(from + (first + j + i) * stride).v; });
+    unroll<N>([&](auto i) { r[i] = load_as<T>(from + ((j + i) * mul + first) * stride).v; });
     transpose<T>(r);
     unroll<N>([&](auto c) { Simd<T>::store(to + c * plane + j, r[c]); });
   }
   for (; j < hi; ++j)
-    for (int c = 0; c < N; ++c) to[c * plane + j] = load_one(from + (first + j) * stride + c);
+    for (int c = 0; c < N; ++c) to[c * plane + j] = load_one(from + (j * mul + first) * stride + c);
 }
 
 // Fills the slab of one image: virtual rows [row, row + rows) of `channels` channels that start at x.
 template <class T, class S>
 void pack_slab(const Pass& p, const Image& src, const S* x, int64_t channels, int64_t row, int64_t rows, T* slab) {
   constexpr int N = Simd<T>::N;
-  const bool neighbours = src.sc == 1 && src.sw != 1 && p.col_mul == 1;
-  const Columns whole = columns_of(-p.pad_left, p.col_mul, src.w, p.slab_cols);  // of residue 0: divisions are slow
+  const bool neighbours = src.sc == 1 && src.sw != 1;
+  Columns known[4];  // divisions are slow
+  for (int64_t f = 0; f < least<int64_t>(4, p.col_mul); ++f)
+    known[f] = columns_of(f - p.pad_left, p.col_mul, src.w, p.slab_cols);
   for (int64_t c = 0; c < channels;) {
     const int64_t step = neighbours && c + N <= channels ? N : 1;
     for (int64_t r = 0; r < rows; ++r) {
@@ -109,13 +135,18 @@ void pack_slab(const Pass& p, const Image& src, const S* x, int64_t channels, in
       const S* from = x + c * src.sc + ih * src.sh;
       if (ih < 0 || ih >= src.h) {
         for (int64_t i = 0; i < step; ++i) __builtin_memset(to + i * p.plane, 0, p.pitch * sizeof(T));
-      } else if (step == N) {
-        pack_row_channels<T>(from, src.sw, src.w, -p.pad_left, p.slab_cols, to, p.plane);
       } else {
+        // Channels lie pages apart, where no hardware looks ahead.
+        if (step == 1)
+          for (int64_t i = 0; i < src.w; i += 64 / sizeof(S)) __builtin_prefetch(from + 3 * src.sc + i);
         for (int64_t f = 0; f < p.col_mul; ++f) {
           const int64_t first = f - p.pad_left;
-          const Columns in = f == 0 ? whole : columns_of(first, p.col_mul, src.w, p.slab_cols);
-          pack_row<T>(from, src.sw, first, p.col_mul, in, p.slab_cols, to + f * p.slab_cols);
+          const Columns in = f < 4 ? known[f] : columns_of(first, p.col_mul, src.w, p.slab_cols);
+          T* const part = to + f * p.slab_cols;
+          if (step == N)
+            pack_row_channels<T>(from, src.sw, first, p.col_mul, in, p.slab_cols, part, p.plane);
+          else
+            pack_row<T>(from, src.sw, first, p.col_mul, in, p.slab_cols, part);
         }
       }
     }

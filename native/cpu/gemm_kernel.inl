@@ -153,10 +153,9 @@ struct Right {
 };
 
 // C (m,n) (+)= A (m,k) x B (k,n). k is a K-block (at most about KC), m and n what L2 holds (about MC and NC); k = 0
-// stores zeros or leaves C.
-template <class T>
-void macro_kernel(int64_t m, int64_t n, int64_t k, const Left<T>& a, const Right<T>& b, T* c, int64_t ldc,
-                  bool accumulate) {
+// stores zeros or leaves C. P: packed if A is in panels, else rows.
+template <Place P, class T>
+void tiles(int64_t m, int64_t n, int64_t k, const Left<T>& a, const Right<T>& b, T* c, int64_t ldc, bool accumulate) {
   int64_t call = 0;
   for (int64_t j = 0; j < n; j += NR<T>) {
     T* const panel = b.at + j / NR<T> * b.panel;
@@ -174,15 +173,19 @@ void macro_kernel(int64_t m, int64_t n, int64_t k, const Left<T>& a, const Right
         s.next = panel, s.next_step = 0;
       if (i == 0 && keep) {
         s.b = b.rows + j, s.b_k = b.k_step, s.panel = panel;
-        (a.row ? micro_kernel<T, MR, NV, Place::rows, true>
-               : micro_kernel<T, MR, NV, Place::packed, true>)(k, s, to, ldc, accumulate);
+        micro_kernel<T, MR, NV, P, true>(k, s, to, ldc, accumulate);
       } else {
-        (a.row ? tile_kernel<T, Place::rows> : tile_kernel<T, Place::packed>)(least<int64_t>(m - i, MR), width, k, s,
-                                                                              to, ldc, accumulate);
+        tile_kernel<T, P>(least<int64_t>(m - i, MR), width, k, s, to, ldc, accumulate);
         ++call;
       }
     }
   }
+}
+
+template <class T>
+void macro_kernel(int64_t m, int64_t n, int64_t k, const Left<T>& a, const Right<T>& b, T* c, int64_t ldc,
+                  bool accumulate) {
+  (a.row ? tiles<Place::rows, T> : tiles<Place::packed, T>)(m, n, k, a, b, c, ldc, accumulate);
 }
 
 }  // namespace

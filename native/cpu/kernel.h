@@ -39,8 +39,9 @@ Status make_part(CpuPlan& owner, const Call& call, CpuPlan* part);
 
 // Scratch memory of the calling thread, 64-byte aligned, reused between calls; slots 0..3 are independent and a pointer
 // is good until the same thread asks for the same slot again. Slot kTileScratch is that of elementwise programs, which
-// other kernels run while they hold theirs. Null when out of memory.
-constexpr int kTileScratch = 5;
+// other kernels run while they hold theirs; kCopyScratch that of operands copied for a part of the plan. Null when out
+// of memory.
+constexpr int kTileScratch = 5, kCopyScratch = 6;
 void* scratch(int slot, size_t bytes);
 
 // The thread pool. Calls body(ctx, begin, end) on chunks [i*grain, min(n, (i+1)*grain)): the partition depends on n and

@@ -13,7 +13,7 @@ struct Geometry {
 };
 
 bool sane(const Call& call, int nin) {
-  if (call.nin < nin || call.nout != 1 || call.nparams != 7) return false;
+  if (call.nin < nin || call.nout != 1 || call.nparams < 7) return false;
   for (int i = 0; i < nin; ++i)
     if (call.in[i].ndim != 4) return false;
   return call.out[0].ndim == 4;

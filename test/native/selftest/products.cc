@@ -73,6 +73,7 @@ void check_integers(Checker& check, int64_t B, int64_t M, int64_t N, int64_t K) 
 
 struct Conv {
   int64_t N, C, H, W, O, KH, KW, stride, pad, dilation, groups;
+  bool fast = false;  // digits may be traded for speed
 };
 
 // The three convolutions are one loop nest: y += x w, dx += g w, dw += g x.
@@ -91,7 +92,8 @@ void check_conv(Checker& check, const Conv& p, int32_t dtype) {
     dw(o, k, u, v) += g(n, o, i, j) * x(n, c, row, column);
   });
   const double s = double(p.stride), q = double(p.pad), d = double(p.dilation);
-  const Numbers params = {s, s, q, q, d, d, double(p.groups)};
+  Numbers params = {s, s, q, q, d, d, double(p.groups)};
+  if (p.fast) params.push_back(1), check.slack = 400;
   check.expect("conv2d", {x, w}, {y}, params);
   each<4>({p.N, p.O, OH, OW}, [&](auto at) {
     const auto [n, o, i, j] = at;
@@ -102,6 +104,7 @@ void check_conv(Checker& check, const Conv& p, int32_t dtype) {
   check.expect("conv2dGradInput", {g, w}, {dx}, params);
   check_then(check, "conv2dGradInput", {g, w}, dx, params);
   check.expect("conv2dGradWeight", {g, x}, {dw}, params);
+  check.slack = 1;
 }
 
 }  // namespace
@@ -126,11 +129,24 @@ void check_products(Checker& check) {
       {1, 16, 12, 12, 32, 3, 3, 1, 1, 1, 1},  // many
       {2, 8, 10, 11, 8, 3, 2, 2, 1, 2, 2},    // stride, dilation, groups
       {1, 8, 7, 9, 8, 3, 3, 1, 1, 1, 8},      // depthwise
+      {2, 19, 9, 18, 19, 3, 3, 2, 1, 1, 19},  // stride
+      {1, 6, 20, 11, 6, 5, 2, 3, 2, 2, 6},    // dilation
       {2, 20, 6, 6, 24, 1, 1, 1, 0, 1, 1},    // pointwise
+      {1, 9, 11, 13, 12, 1, 1, 2, 0, 1, 1},   // stride
+      {2, 16, 5, 8, 24, 1, 1, 1, 0, 1, 2},    // groups
       {1, 24, 16, 15, 20, 5, 5, 2, 2, 1, 1},
   };
   for (int32_t dtype : kFloats)
     for (const Conv& p : convolutions) check_conv(check, p, dtype);
+  // 3x3 by Winograd.
+  const Conv larger[] = {
+      {3, 70, 20, 20, 70, 3, 3, 1, 1, 1, 1},  // rows of tiles
+      {8, 96, 14, 13, 96, 3, 3, 1, 1, 1, 1},  // whole images
+      {1, 96, 39, 40, 96, 3, 3, 1, 2, 1, 2},  // groups
+      {1, 48, 48, 50, 48, 3, 3, 1, 1, 1, 1, true},
+  };
+  for (const Conv& p : larger) check_conv(check, p, k_f32);
+  check_conv(check, larger[0], k_bf16);
 }
 
 }  // namespace brasa::selftest

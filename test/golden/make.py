@@ -151,11 +151,15 @@ def randomise(module):
     with torch.no_grad():
         for p in module.parameters():
             p.normal_(0.2, 0.5)
-        for name, b in module.named_buffers():
-            if name.endswith("running_mean"):
-                b.normal_(0.1, 0.5)
-            if name.endswith("running_var"):
-                b.uniform_(0.5, 2)
+        randomise_buffers(module)
+
+
+def randomise_buffers(module):
+    for name, b in module.named_buffers():
+        if name.endswith("running_mean"):
+            b.normal_(0.1, 0.5)
+        if name.endswith("running_var"):
+            b.uniform_(0.5, 2)
 
 
 def layers():

@@ -105,6 +105,7 @@ export function jvp<P extends readonly Tensor[], R extends Answer>(
   primals: P,
   tangents: { readonly [K in keyof P]: Tensor },
 ): [value: R, tangents: R] {
+  if (typeof fn !== 'function') throw new ArgumentError(`takes a function, got ${describe(fn)}`, { op: 'jvp' });
   if (!Array.isArray(primals) || !Array.isArray(tangents))
     throw new ArgumentError('primals and tangents are arrays of tensors', { op: 'jvp' });
   checkInputs(primals, 'jvp');

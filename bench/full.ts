@@ -5,6 +5,7 @@ import { type Case, type PeerForm, timed } from './case.js';
 import { gpt, type Model, recurrent, resnet, torchForms, trainStep } from './models.js';
 
 const group = 'models';
+const peers = ['torch', 'onnxruntime'] as const;
 /** Steps take from milliseconds to seconds. */
 const pace = { sample: 0.002, samples: 5, budget: 0.5 };
 
@@ -27,8 +28,9 @@ interface Inference {
   readonly input: readonly number[];
   /** Inputs are token ids of so many kinds, else images. */
   readonly vocabulary?: number;
-  /** The model in torch_models.py. */
+  /** The model in torch_models.py, and in onnxruntime_peer.py. */
   readonly peer: string;
+  readonly onnx: string;
 }
 
 const inferences: readonly Inference[] = [
@@ -37,19 +39,34 @@ const inferences: readonly Inference[] = [
     build: resnet50,
     input: [batch, 3, 224, 224],
     peer: 'resnet50()',
+    onnx: 'resnet50',
   })),
-  { name: 'MobileNetV2, batch 1', build: mobilenetV2, input: [1, 3, 224, 224], peer: 'mobilenet_v2()' },
-  { name: 'BERT-base, T 128', build: bert, input: [1, 128], vocabulary: 30522, peer: 'Bert()' },
-  { name: 'MiniLM-L6, T 128', build: miniLM, input: [1, 128], vocabulary: 30522, peer: 'Bert(6, 12, 384, 1536)' },
+  {
+    name: 'MobileNetV2, batch 1',
+    build: mobilenetV2,
+    input: [1, 3, 224, 224],
+    peer: 'mobilenet_v2()',
+    onnx: 'mobilenet_v2',
+  },
+  { name: 'BERT-base, T 128', build: bert, input: [1, 128], vocabulary: 30522, peer: 'Bert()', onnx: 'bert()' },
+  {
+    name: 'MiniLM-L6, T 128',
+    build: miniLM,
+    input: [1, 128],
+    vocabulary: 30522,
+    peer: 'Bert(6, 12, 384, 1536)',
+    onnx: 'bert(6, 12, 384, 1536)',
+  },
 ];
 
-function inferenceForms({ peer, input, vocabulary }: Inference): PeerForm[] {
-  const of = (options: string): string =>
-    `step, sync = inference(${peer}, (${input.join(', ')}), ${vocabulary ?? 0}${options})`;
+function inferenceForms({ peer, onnx, input, vocabulary }: Inference): PeerForm[] {
+  const of = (options: string, model = peer): string =>
+    `step, sync = inference(${model}, (${input.join(', ')}), ${vocabulary ?? 0}${options})`;
   return [
     { label: 'eager', setup: of(''), code: 'step()' },
     ...(vocabulary ? [] : [{ label: 'eager, channels last', setup: of(', channels_last=True'), code: 'step()' }]),
     { label: 'torch.compile', setup: of(', compiled=True'), code: 'step()', slow: true },
+    { peer: 'onnxruntime', setup: of('', onnx), code: 'step()' },
   ];
 }
 
@@ -58,6 +75,7 @@ const inference = (one: Inference, threads: number): Case =>
     group,
     name: one.name,
     threads,
+    peers,
     unit: 'ms',
     pace,
     make() {
@@ -95,6 +113,7 @@ const decoding = (threads: number): Case =>
     group,
     name: 'GPT-2 124M, a token at context 128',
     threads,
+    peers,
     unit: 'ms',
     samples: 1,
     pace,
@@ -102,6 +121,11 @@ const decoding = (threads: number): Case =>
     forms: () => [
       { label: 'eager', setup: `step, sync = decoding(GPT(), ${CONTEXT})`, code: 'step()' },
       { label: 'torch.compile', setup: `step, sync = decoding(GPT(), ${CONTEXT}, True)`, code: 'step()', slow: true },
+      {
+        peer: 'onnxruntime',
+        setup: `step, sync = inference(gpt2_step(${CONTEXT}), (1, 1), 50257)`,
+        code: 'step()',
+      },
     ],
   });
 

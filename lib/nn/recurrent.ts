@@ -4,6 +4,7 @@ import { handOver, type Tensor } from '../core/tensor.js';
 import { scan } from '../graph/control/scan.js';
 import { add, mul, relu, sigmoid, sub, tanh } from '../ops/elementwise.js';
 import { cat, empty, stack, zeros } from '../ops/free.js';
+import { lstm } from '../ops/lstm.js';
 import { linear } from '../ops/matmul.js';
 import { dropout } from '../ops/random.js';
 import { chunk, select, squeeze, transpose, unsqueeze } from '../ops/view.js';
@@ -25,8 +26,8 @@ export interface RecurrentOptions extends LayerOptions {
 }
 
 /**
- * Layers that carry a state along a sequence. The inputs of all steps are one product; a `scan` does the rest, which in a compiled
- * function is one loop, whatever the length. Parameters of layer k, by PyTorch's names in camelCase: weightIhL{k} (gates*hiddenSize, inputs),
+ * Layers that carry a state along a sequence. The inputs of all steps are one product; the rest is one loop, whatever the length: a kernel,
+ * or a `scan`. Parameters of layer k, by PyTorch's names in camelCase: weightIhL{k} (gates*hiddenSize, inputs),
  * weightHhL{k} (gates*hiddenSize, hiddenSize), biasIhL{k} and biasHhL{k} (gates*hiddenSize), `…Reverse` for the way back; all uniform
  * within 1 / sqrt(hiddenSize).
  */
@@ -78,12 +79,18 @@ abstract class Recurrent extends Module {
   }
 
   /**
-   * The next state of (B,hiddenSize), its first tensor the output, from `given`, the input's part of the gates, and weight (gates*hiddenSize,
-   * hiddenSize) and bias of the state's part. (B,gates*hiddenSize) each.
+   * One layer in one direction: `given` (T,B,gates*hiddenSize), the inputs' part of the gates, the state of (B,hiddenSize) each, weight
+   * (gates*hiddenSize,hiddenSize) and bias of the state's part -> the last state, and outputs (T,B,hiddenSize).
    */
-  protected abstract step(given: Tensor, state: readonly Tensor[], weight: Tensor, bias: Tensor | null): Tensor[];
+  protected abstract along(
+    given: Tensor,
+    state: Tensor[],
+    weight: Tensor,
+    bias: Tensor | null,
+    reverse: boolean,
+  ): [Tensor[], Tensor];
 
-  /** Whether the state's bias is added by `step`, else to the inputs of all steps at once. */
+  /** Whether `along` adds the state's bias; else it is null there, and added to the inputs of all steps at once. */
   protected get biasInStep(): boolean {
     return false;
   }
@@ -116,7 +123,12 @@ abstract class Recurrent extends Module {
       const from = layer > 0 && this.training && this.dropout > 0 ? dropout(y, this.dropout) : y;
       const outputs = this.#ways.map((way) => {
         const state = initial?.map((each) => select(each, 0, last.length)) ?? Array<Tensor>(count).fill(zero);
-        const [final, ys] = this.#along(from, state, `${layer}${way}`);
+        const name = `${layer}${way}` as const;
+        const weight = this[`weightHhL${name}`]!;
+        const [biasIh, biasHh] = this.bias ? [this[`biasIhL${name}`]!, this[`biasHhL${name}`]!] : [null, null];
+        const early = biasIh && biasHh && !this.biasInStep ? add(biasIh, biasHh) : biasIh;
+        const gates = linear(from, this[`weightIhL${name}`]!, early);
+        const [final, ys] = this.along(gates, state, weight, this.biasInStep ? biasHh : null, way !== '');
         last.push(final);
         return ys;
       });
@@ -125,24 +137,6 @@ abstract class Recurrent extends Module {
     const states = Array.from({ length: count }, (_, i) => stack(last.map((state) => state[i]!)));
     if (single) return [handOver(y, squeeze(y, 1)), states.map((state) => handOver(state, squeeze(state, 1)))];
     return [batchFirst ? transpose(y, 0, 1) : y, states];
-  }
-
-  /** One layer in one direction: (T,B,inputs) -> its last state, and outputs (T,B,hiddenSize). */
-  #along(x: Tensor, state: Tensor[], name: string): [Tensor[], Tensor] {
-    const weight = this[`weightHhL${name}`]!;
-    const [biasIh, biasHh] = this.bias ? [this[`biasIhL${name}`]!, this[`biasHhL${name}`]!] : [null, null];
-    const early = biasIh && biasHh && !this.biasInStep ? add(biasIh, biasHh) : biasIh;
-    const late = this.biasInStep ? biasHh : null;
-    const inputs = linear(x, this[`weightIhL${name}`]!, early);
-    return scan(
-      (before: Tensor[], given: Tensor) => {
-        const after = this.step(given, before, weight, late);
-        return [after, after[0]!];
-      },
-      state,
-      inputs,
-      { reverse: name.endsWith('Reverse') },
-    );
   }
 
   override extraRepr(): string {
@@ -155,6 +149,20 @@ abstract class Recurrent extends Module {
       ...(bidirectional ? { bidirectional } : {}),
     });
   }
+}
+
+/** A layer by its step: [h (B,hiddenSize)] from what the inputs give to the gates of it, and h before. */
+function stepwise(
+  given: Tensor,
+  state: Tensor[],
+  reverse: boolean,
+  step: (given: Tensor, h: Tensor) => Tensor,
+): [Tensor[], Tensor] {
+  const next = (before: Tensor[], x: Tensor): [Tensor[], Tensor] => {
+    const h = step(x, before[0]!);
+    return [[h], h];
+  };
+  return scan(next, state, given, { reverse });
 }
 
 export interface RNNOptions extends RecurrentOptions {
@@ -182,9 +190,9 @@ export class RNN extends Recurrent {
     return [y, h!];
   }
 
-  protected override step(given: Tensor, [h]: readonly Tensor[], weight: Tensor): Tensor[] {
-    const sum = add(given, linear(h!, weight));
-    return [this.nonlinearity === 'relu' ? relu(sum) : tanh(sum)];
+  protected override along(given: Tensor, state: Tensor[], weight: Tensor, _bias: null, reverse: boolean) {
+    const activation = this.nonlinearity === 'relu' ? relu : tanh;
+    return stepwise(given, state, reverse, (x, h) => activation(add(x, linear(h, weight))));
   }
 }
 
@@ -208,11 +216,17 @@ export class LSTM extends Recurrent {
     return [y, [h!, c!]];
   }
 
-  protected override step(given: Tensor, [h, c]: readonly Tensor[], weight: Tensor): Tensor[] {
-    const gates = chunk(add(given, linear(h!, weight)), 4, -1) as [Tensor, Tensor, Tensor, Tensor];
-    const [i, f, g, o] = gates;
-    const cell = add(mul(sigmoid(f), c!), mul(sigmoid(i), tanh(g)));
-    return [mul(sigmoid(o), tanh(cell)), cell];
+  protected override along(
+    given: Tensor,
+    state: Tensor[],
+    weight: Tensor,
+    _bias: null,
+    reverse: boolean,
+  ): [Tensor[], Tensor] {
+    const { output, cells } = lstm(given, weight, state[0]!, state[1]!, { reverse });
+    const steps = given.shape[0]!;
+    const last = reverse ? 0 : steps - 1;
+    return [steps === 0 ? state : [select(output, 0, last), select(cells, 0, last)], output];
   }
 }
 
@@ -240,10 +254,18 @@ export class GRU extends Recurrent {
     return true;
   }
 
-  protected override step(given: Tensor, [h]: readonly Tensor[], weight: Tensor, bias: Tensor | null): Tensor[] {
-    const [xr, xz, xn] = chunk(given, 3, -1) as [Tensor, Tensor, Tensor];
-    const [hr, hz, hn] = chunk(linear(h!, weight, bias), 3, -1) as [Tensor, Tensor, Tensor];
-    const n = tanh(add(xn, mul(sigmoid(add(xr, hr)), hn)));
-    return [add(n, mul(sigmoid(add(xz, hz)), sub(h!, n)))];
+  protected override along(
+    given: Tensor,
+    state: Tensor[],
+    weight: Tensor,
+    bias: Tensor | null,
+    reverse: boolean,
+  ): [Tensor[], Tensor] {
+    return stepwise(given, state, reverse, (x, h) => {
+      const [xr, xz, xn] = chunk(x, 3, -1) as [Tensor, Tensor, Tensor];
+      const [hr, hz, hn] = chunk(linear(h, weight, bias), 3, -1) as [Tensor, Tensor, Tensor];
+      const n = tanh(add(xn, mul(sigmoid(add(xr, hr)), hn)));
+      return add(n, mul(sigmoid(add(xz, hz)), sub(h, n)));
+    });
   }
 }

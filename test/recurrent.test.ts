@@ -1,5 +1,19 @@
 /** RNN, LSTM, GRU: states, forms of input, compiled as eager, dropout, errors. Agreement with PyTorch is in golden.test.ts. */
-import { backward, compile, gradcheck, manualSeed, mul, noGrad, randn, sum, type Tensor, tensor } from 'brasa';
+import {
+  backward,
+  compile,
+  grad,
+  gradcheck,
+  manualSeed,
+  mul,
+  noGrad,
+  randn,
+  stack,
+  sum,
+  type Tensor,
+  tensor,
+  vmap,
+} from 'brasa';
 import { GRU, LSTM, RNN, TransformerEncoder, TransformerEncoderLayer } from 'brasa/nn';
 import { Adam } from 'brasa/optim';
 import { beforeEach, describe, expect, test } from 'vitest';
@@ -79,7 +93,7 @@ describe.each(Object.keys(kinds) as (keyof typeof kinds)[])('%s', (kind) => {
 
   test('compiled is eager, outputs and gradients, in a program that does not grow with the sequence', () => {
     const layer = make({ numLayers: 2, bidirectional: true });
-    const kernels = [5, 50].map((length) => {
+    const kernels = [5, 20].map((length) => {
       const all = randn([length, 2, 3], { dtype: 'f64' });
       const weights = randn([length, 2, 8], { dtype: 'f64' });
       const step = (given: Tensor) => {
@@ -103,6 +117,25 @@ describe.each(Object.keys(kinds) as (keyof typeof kinds)[])('%s', (kind) => {
   test('gradients are numerical ones', () => {
     const layer = make();
     expect(gradcheck((given: Tensor) => run(layer, given)[0], [x().requiresGrad_()])).toBe(true);
+  });
+
+  test('mapped by vmap it is a loop over the examples, values and gradients', () => {
+    const layer = make();
+    const all = randn([3, 5, 2, 3], { dtype: 'f64' });
+    const loss = (given: Tensor) => run(layer, given)[0].square().sum();
+    const gradients = (y: Tensor) => {
+      layer.zeroGrad();
+      backward(y);
+      return layer.parameters().map((p) => p.grad!);
+    };
+    const mapped = vmap(loss)(all);
+    const plain = [...all].map(loss);
+    expectClose(mapped, stack(plain));
+    const want = gradients(stack(plain).sum());
+    gradients(mapped.sum()).forEach((g, i) => {
+      expectClose(g, want[i]!, 1e-10);
+    });
+    expectClose(vmap(grad(loss))(all), stack([...all].map((x) => grad(loss)(x) as Tensor)), 1e-10);
   });
 
   test('dropout falls between layers, while training', () => {

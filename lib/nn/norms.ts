@@ -104,7 +104,7 @@ export class InstanceNorm2d extends InstanceNorm {
 }
 
 export interface RMSNormOptions extends LayerOptions {
-  /** Added to the mean square; the dtype's epsilon unless said. */
+  /** Added to the mean square; 2^-23 unless said, 2^-52 for f64. */
   eps?: number;
   /** Have a weight of normalizedShape, ones at first. */
   elementwiseAffine?: boolean;

@@ -77,12 +77,9 @@ export function instanceNorm(
   return groupNorm(x, Math.max(x.shape[1]!, 1), weight, bias, options);
 }
 
-/** The distance from 1 to the next number: what PyTorch adds where no eps is given. */
-const epsilons: Readonly<Record<string, number>> = { f64: 2 ** -52, f32: 2 ** -23, f16: 2 ** -10, bf16: 2 ** -7 };
-
 /**
- * x / sqrt(mean(x^2) + eps) over the last dims, whose sizes are `shape`, times a weight of that shape, or null. eps is the dtype's
- * epsilon unless said. (torch.nn.functional.rms_norm, arXiv:1910.07467)
+ * x / sqrt(mean(x^2) + eps) over the last dims, whose sizes are `shape`, times a weight of that shape, or null. eps is the
+ * distance from 1 to the next number in the type of the arithmetic unless said: f64, or f32 for the rest. (torch.nn.functional.rms_norm, arXiv:1910.07467)
  * @throws ShapeError when the last dims are not `shape`
  */
 export function rmsNorm(x: Tensor, shape: Shape, weight: Tensor | null = null, options: NormOptions = {}): Tensor {
@@ -99,7 +96,9 @@ export function rmsNorm(x: Tensor, shape: Shape, weight: Tensor | null = null, o
     throw new ShapeError(`the weight has shape ${show(shape)}, got ${show(weight.shape)}`, { op });
   const wide = cast(x, statisticsType(x.dtype));
   const dims = shape.map((_, i) => x.ndim - k + i);
-  const root = rsqrt(add(mean(square(wide), dims, { keepDim: true }), options.eps ?? epsilons[x.dtype]!));
+  const root = rsqrt(
+    add(mean(square(wide), dims, { keepDim: true }), options.eps ?? (wide.dtype === 'f64' ? 2 ** -52 : 2 ** -23)),
+  );
   const y = mul(wide, root);
   return cast(weight ? mul(y, cast(weight, y.dtype)) : y, x.dtype);
 }

@@ -5,7 +5,7 @@ export type Unit = 'ns' | 'us' | 'ms' | 'MB' | 'GFLOP/s' | 'GOP/s' | 'GB/s' | 'p
 export const higherIsBetter = (unit: Unit): boolean => unit.endsWith('/s');
 
 /** What ours is compared with: the processes of bench/peers. */
-export const peerTitles = { torch: 'PyTorch', jax: 'JAX', tensorflow: 'TensorFlow' };
+export const peerTitles = { torch: 'PyTorch', jax: 'JAX', tensorflow: 'TensorFlow', onnxruntime: 'ONNX Runtime' };
 export type Peer = keyof typeof peerTitles;
 /** `JAX, jit` */
 export const titleOf = (peer: Peer, form?: string): string => [peerTitles[peer], form].filter(Boolean).join(', ');

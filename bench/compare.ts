@@ -19,6 +19,7 @@ interface Options {
   python: string;
   jax?: string;
   tensorflow?: string;
+  onnxruntime?: string;
   torchCompile?: boolean;
   peer: boolean;
 }
@@ -102,6 +103,7 @@ async function main(names: readonly string[], options: Options): Promise<void> {
     torch: script(options.python, 'torch'),
     jax: script(options.jax ?? options.python, 'jax'),
     tensorflow: script(options.tensorflow ?? options.python, 'tensorflow'),
+    onnxruntime: script(options.onnxruntime ?? options.python, 'onnxruntime'),
   };
   try {
     const [, { name, isa }] = await ours.start(counts.at(-1)!);
@@ -167,6 +169,7 @@ const program = new Command('bench')
   .option('--python <path>', 'the Python that has torch', 'python3')
   .option('--jax <path>', 'the Python that has jax; else that of --python')
   .option('--tensorflow <path>', 'the Python that has tensorflow; else that of --python')
+  .option('--onnxruntime <path>', 'the Python that has onnxruntime and onnx; else that of --python')
   .option('--torch-compile', 'time torch.compile too, which takes minutes to warm up')
   .option('--no-peer', 'time ours only')
   .addHelpText('after', `\nGroups:\n${list}`)

@@ -14,7 +14,7 @@ import {
   zeros,
 } from '../lib/index.js';
 import { type Bench, type Case, interleave, type Pace, type PeerForm, type Result, timed } from './case.js';
-import { graphForms, lstm, type Model, resnet18, torchForms, trainStep } from './models.js';
+import { graphForms, type Model, recurrent, resnet, torchForms, trainStep } from './models.js';
 import { models, stepTiming } from './train.js';
 
 const group = 'compile';
@@ -140,22 +140,23 @@ const dispatch = (threads: number): Case => ({
 
 // ---- recording
 
+const small = resnet(8, 32);
 /** The first step of a process, less the time of a later one. */
 const tracing = (threads: number): Case =>
   timed({
     group,
-    name: `trace and plan of ${resnet18.name}`,
+    name: `trace and plan of ${small.name}`,
     threads,
     unit: 'ms',
     first: true,
     pace: { sample: 0.002, samples: 3, budget: 0 },
-    make: () => trainStep(resnet18, true),
-    forms: () => torchForms(resnet18, true).filter(({ slow }) => slow),
+    make: () => trainStep(small, true),
+    forms: () => torchForms(small, true).filter(({ slow }) => slow),
   });
 
 export const compiled = (threads: number): Case[] => [
   ...[...models].reverse().map((model) => step(model, threads)),
-  step(lstm, threads),
+  step(recurrent, threads),
   ...elementwiseCases(threads),
   passes(threads),
   dispatch(threads),

@@ -2,6 +2,7 @@
 import { type Case, caseId } from './case.js';
 import { compiled } from './compiled.js';
 import { convolutions } from './conv.js';
+import { full } from './full.js';
 import { gemm } from './gemm.js';
 import { kernels } from './kernels.js';
 import { limits } from './limits.js';
@@ -42,6 +43,7 @@ export const groups: readonly Group[] = [
     about: 'what compile() reaches, beside PyTorch, JAX and TensorFlow',
     cases: (c) => compiled(most(c)),
   },
+  { name: 'models', about: 'training steps and inference of known models, compiled', cases: (c) => full(most(c)) },
   { name: 'startup', about: 'what importing adds to a process', cases: (c) => startup(most(c)) },
   { name: 'memory', about: 'peak memory of 5 million eager ops', cases: (c) => memory(most(c)) },
   { name: 'limits', about: 'what the machine can do at most', cases: limits },

@@ -1,30 +1,16 @@
 /** What is trained in the benchmarks, and the same in every peer: bench/peers/*_peer.py have models of these names. */
-import {
-  add,
-  backward,
-  cat,
-  compile,
-  crossEntropy,
-  mul,
-  randint,
-  randn,
-  relu,
-  scope,
-  sigmoid,
-  split,
-  type Tensor,
-  tanh,
-  unbind,
-  zeros,
-} from '../lib/index.js';
-import { BatchNorm2d, Conv2d, Flatten, Linear, MaxPool2d, Module, Sequential } from '../lib/nn/index.js';
+import { backward, compile, crossEntropy, flatten, randint, randn, relu, scope, type Tensor } from '../lib/index.js';
+import { gpt2, lstm, resnet18 } from '../lib/models/index.js';
+import { Conv2d, Flatten, Linear, MaxPool2d, Sequential } from '../lib/nn/index.js';
 import { Adam, AdamW, SGD } from '../lib/optim/index.js';
 import type { PeerForm } from './case.js';
 
 export interface Model {
   readonly name: string;
-  build(): Sequential | Lstm;
+  build(): { parameters(): Tensor[]; forward(x: Tensor): Tensor };
   readonly input: readonly number[];
+  /** Inputs are token ids of so many kinds, else normal numbers. */
+  readonly vocabulary?: number;
   readonly classes: number;
   /** Rows of the logits, each with a target; the batch unless said. */
   readonly targets?: number;
@@ -73,90 +59,27 @@ export const cnn: Model = {
   images: true,
 };
 
-class Block extends Module {
-  readonly body: Sequential;
-  readonly shortcut: Sequential | null;
-
-  constructor(channels: number, width: number, stride: number) {
-    super();
-    this.body = new Sequential(
-      ...[new Conv2d(channels, width, 3, { stride, padding: 1, bias: false }), new BatchNorm2d(width), relu],
-      ...[new Conv2d(width, width, 3, { padding: 1, bias: false }), new BatchNorm2d(width)],
-    );
-    const same = stride === 1 && channels === width;
-    this.shortcut = same
-      ? null
-      : new Sequential(new Conv2d(channels, width, 1, { stride, bias: false }), new BatchNorm2d(width));
-  }
-
-  forward(x: Tensor): Tensor {
-    return relu(add(this.body.forward(x), this.shortcut === null ? x : this.shortcut.forward(x)));
-  }
-}
-
-const widths = [64, 128, 256, 512];
 /** ResNet-18 (He et al. 2016): 11.7 million parameters. */
-export const resnet18: Model = {
-  name: 'ResNet-18, batch 8, 32x32',
-  build: () =>
-    new Sequential(
-      ...[new Conv2d(3, 64, 7, { stride: 2, padding: 3, bias: false }), new BatchNorm2d(64), relu],
-      new MaxPool2d(3, { stride: 2, padding: 1 }),
-      ...widths.flatMap((width, i) => [
-        new Block(widths[i - 1] ?? 64, width, i === 0 ? 1 : 2),
-        new Block(width, width, 1),
-      ]),
-      (x) => x.mean([2, 3]),
-      new Linear(512, 1000),
-    ),
-  input: [8, 3, 32, 32],
+export const resnet = (batch: number, size: number): Model => ({
+  name: `ResNet-18, batch ${batch}, ${size}x${size}`,
+  build: resnet18,
+  input: [batch, 3, size, size],
   classes: 1000,
-  batch: 8,
+  batch,
   optimizer: 'SGD',
   peer: 'resnet18()',
   images: true,
-};
+});
 
-// ---- recurrence
+// ---- sequences
 
-/** One layer over a sequence; the gates of a step are one product of what is given and the state. */
-class Recurrent extends Module {
-  readonly gates: Linear;
-  readonly width: number;
-
-  constructor(inputs: number, width: number) {
-    super();
-    this.gates = new Linear(inputs + width, 4 * width);
-    this.width = width;
-  }
-
-  /** T times (B,I) -> T times (B,H) */
-  forward(sequence: readonly Tensor[]): Tensor[] {
-    let h = zeros([sequence[0]!.shape[0]!, this.width]);
-    let c = h;
-    return sequence.map((x) => {
-      const gates = this.gates.forward(cat([x, h], 1));
-      const [i, f, g, o] = split(gates, this.width, 1) as [Tensor, Tensor, Tensor, Tensor];
-      c = add(mul(sigmoid(f), c), mul(sigmoid(i), tanh(g)));
-      h = mul(sigmoid(o), tanh(c));
-      return h;
-    });
-  }
-}
-
-class Lstm extends Module {
-  readonly layers = [new Recurrent(256, 256), new Recurrent(256, 256)];
-  readonly head = new Linear(256, 65);
-
-  /** (T,B,I) -> (T*B,C) */
-  forward(x: Tensor): Tensor {
-    return this.head.forward(cat(this.layers.reduce((sequence, layer) => layer.forward(sequence), unbind(x))));
-  }
-}
-
-export const lstm: Model = {
+export const recurrent: Model = {
   name: 'LSTM 2x256, T 64, batch 32, AdamW',
-  build: () => new Lstm(),
+  // (T,B,I) -> (T*B,C)
+  build: () => {
+    const model = lstm({ outputSize: 65 });
+    return { parameters: () => model.parameters(), forward: (x) => flatten(model.forward(x)[0], 0, 1) };
+  },
   input: [64, 32, 256],
   classes: 65,
   targets: 64 * 32,
@@ -167,9 +90,27 @@ export const lstm: Model = {
   unrolled: true,
 };
 
+export const gpt: Model = {
+  name: 'GPT 6x384, batch 8, T 256, AdamW',
+  // (B,T) -> (B*T,V)
+  build: () => {
+    const sizes = { vocabSize: 65, contextLength: 256, hiddenSize: 384, numLayers: 6, numHeads: 6 };
+    const model = gpt2({ ...sizes, dropout: 0 });
+    return { parameters: () => model.parameters(), forward: (x) => flatten(model.forward(x), 0, 1) };
+  },
+  input: [8, 256],
+  vocabulary: 65,
+  classes: 65,
+  targets: 8 * 256,
+  batch: 8,
+  optimizer: 'AdamW',
+  peer: 'GPT(6, 6, 384, 256, 65)',
+  images: false,
+};
+
 // ---- the step
 
-const optimizers: Record<Model['optimizer'], (model: Module) => Adam | SGD> = {
+const optimizers: Record<Model['optimizer'], (model: ReturnType<Model['build']>) => Adam | SGD> = {
   Adam: (model) => new Adam(model.parameters()),
   AdamW: (model) => new AdamW(model.parameters()),
   SGD: (model) => new SGD(model.parameters(), { lr: 0.01, momentum: 0.9 }),
@@ -177,16 +118,16 @@ const optimizers: Record<Model['optimizer'], (model: Module) => Adam | SGD> = {
 
 /** A whole step on one batch: zero the gradients, forward, cross entropy, backward, the optimizer. */
 export function trainStep(
-  { build, input, classes, targets, batch, optimizer: name }: Model,
+  { build, input, vocabulary, classes, targets, batch, optimizer: name }: Model,
   compiled: boolean,
 ): () => void {
   const model = build();
   const optimizer = optimizers[name](model);
-  const x = randn(input);
+  const x = vocabulary ? randint(0, vocabulary, input) : randn(input);
   const y = randint(0, classes, [targets ?? batch]);
   const step = (given: Tensor, labels: Tensor): Tensor => {
     optimizer.zeroGrad();
-    const loss = crossEntropy(model.forward(given) as Tensor, labels);
+    const loss = crossEntropy(model.forward(given), labels);
     backward(loss);
     optimizer.step();
     return loss;
@@ -198,8 +139,11 @@ export function trainStep(
     });
 }
 
-const setup = ({ peer, input, classes, optimizer }: Model, options: Record<string, string> = {}): string => {
-  const more = Object.entries(options).map(([name, value]) => `, ${name}=${value}`);
+const setup = (model: Model, options: Record<string, string> = {}): string => {
+  const { peer, input, classes, optimizer, vocabulary } = model;
+  const more = Object.entries({ ...options, ...(vocabulary ? { vocabulary: `${vocabulary}` } : {}) }).map(
+    ([name, value]) => `, ${name}=${value}`,
+  );
   return `step, sync = train_step(${peer}, (${input.join(', ')}), ${classes}, "${optimizer}"${more.join('')})`;
 };
 

@@ -43,6 +43,7 @@ export { pin as keep, Tensor } from './core/tensor.js';
 export * from './ops/at.js';
 export * from './ops/attention.js';
 export * from './ops/conv.js';
+export * from './ops/convolutions.js';
 export * from './ops/dynamic.js';
 export * from './ops/elementwise.js';
 export {
@@ -70,6 +71,7 @@ export * from './ops/loss.js';
 export * from './ops/lstm.js';
 export * from './ops/matmul.js';
 export * from './ops/norm.js';
+export * from './ops/norms.js';
 export {
   bernoulli,
   defaultGenerator,

@@ -108,6 +108,7 @@ test('import trains a step', () => {
     import 'brasa/data';
     import 'brasa/io';
     import 'brasa/metrics';
+    import 'brasa/models';
     import * as nn from 'brasa/nn';
     import { SGD } from 'brasa/optim';
     import 'brasa/train';`;
@@ -130,10 +131,11 @@ test('a strict TypeScript consumer compiles, and trains a step', () => {
     import * as data from 'brasa/data';
     import * as io from 'brasa/io';
     import * as metrics from 'brasa/metrics';
+    import * as models from 'brasa/models';
     import * as nn from 'brasa/nn';
     import { SGD } from 'brasa/optim';
     import * as train from 'brasa/train';
-    export const everything = [data, io, metrics, train];
+    export const everything = [data, io, metrics, models, train];
     export const scale = (t: Tensor): Tensor => t.mul(2);`;
   const options = {
     strict: true,

@@ -1,5 +1,6 @@
 /** The table that drives tests and benchmarks: a row for each op. */
 import { attention } from './samples/attention.js';
+import { compositions } from './samples/compositions.js';
 import { elementwise } from './samples/elementwise.js';
 import { indices } from './samples/indices.js';
 import { layers } from './samples/layers.js';
@@ -17,4 +18,5 @@ export const samples: readonly Sample[] = [
   ...layers,
   ...attention,
   ...lstm,
+  ...compositions,
 ];

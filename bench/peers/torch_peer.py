@@ -6,8 +6,8 @@ import peer
 
 with peer.importing():
     import torch
-    from torch import nn
     from torch.nn import functional as F
+    import torch_models
 
 DTYPES = {
     "f32": torch.float32, "f64": torch.float64, "f16": torch.float16, "bf16": torch.bfloat16,
@@ -28,65 +28,12 @@ def tensor(spec):
     return torch.empty(shape, dtype=dtype).uniform_(low, high)
 
 
-# ---- models
-
-
-def mlp(*sizes):
-    layers = [layer for a, b in zip(sizes, sizes[1:]) for layer in (nn.Linear(a, b), nn.ReLU())]
-    return nn.Sequential(*layers[:-1])
-
-
-def cnn():
-    return nn.Sequential(
-        nn.Conv2d(1, 32, 3), nn.ReLU(), nn.Conv2d(32, 64, 3), nn.ReLU(), nn.MaxPool2d(2),
-        nn.Flatten(), nn.Linear(9216, 128), nn.ReLU(), nn.Linear(128, 10),
-    )
-
-
-class LSTM(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.layers = nn.LSTM(256, 256, 2)
-        self.head = nn.Linear(256, 65)
-
-    def forward(self, x):  # (T,B,I) -> (T*B,C)
-        return self.head(self.layers(x)[0].flatten(0, 1))
-
-
-class Block(nn.Module):
-    def __init__(self, channels, width, stride):
-        super().__init__()
-        self.body = nn.Sequential(
-            nn.Conv2d(channels, width, 3, stride, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU(),
-            nn.Conv2d(width, width, 3, 1, 1, bias=False), nn.BatchNorm2d(width),
-        )
-        self.shortcut = nn.Identity()
-        if stride != 1 or channels != width:
-            self.shortcut = nn.Sequential(nn.Conv2d(channels, width, 1, stride, bias=False), nn.BatchNorm2d(width))
-
-    def forward(self, x):
-        return F.relu(self.body(x) + self.shortcut(x))
-
-
-def resnet18():
-    widths = [64, 64, 128, 256, 512]
-    blocks = [
-        block
-        for i in range(4)
-        for block in (Block(widths[i], widths[i + 1], 1 if i == 0 else 2), Block(widths[i + 1], widths[i + 1], 1))
-    ]
-    return nn.Sequential(
-        nn.Conv2d(3, 64, 7, 2, 3, bias=False), nn.BatchNorm2d(64), nn.ReLU(), nn.MaxPool2d(3, 2, 1),
-        *blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(512, 1000),
-    )
-
-
 # ---- work: a step, and no need to wait for it
 
 
-def train_step(model, shape, classes, optimizer, channels_last=False, kind="default", compiled=False):
-    """`kind`: the optimizer's implementation, "fused", "foreach" or PyTorch's own choice."""
-    x = torch.randn(shape)
+def train_step(model, shape, classes, optimizer, channels_last=False, kind="default", compiled=False, vocabulary=0):
+    """`kind`: the optimizer's implementation, "fused", "foreach" or PyTorch's own choice. Inputs are token ids where there is a vocabulary."""
+    x = torch.randint(0, vocabulary, shape) if vocabulary else torch.randn(shape)
     if channels_last:
         model = model.to(memory_format=torch.channels_last)
         x = x.contiguous(memory_format=torch.channels_last)
@@ -133,7 +80,8 @@ def elementwise(name, size, form):
 
 
 torch.set_num_threads(peer.threads())
-names = dict(torch=torch, F=F, mlp=mlp, cnn=cnn, lstm=LSTM, resnet18=resnet18, train_step=train_step, elementwise=elementwise)
+models = dict(vars(torch_models), lstm=torch_models.LSTM)
+names = dict(models, torch=torch, F=F, train_step=train_step, elementwise=elementwise)
 peer.serve(
     f"torch {torch.__version__}",
     names,

@@ -213,6 +213,7 @@ const sortKernel = opMany('sort', {
 /** Elements in order along a dim (the last unless said), stably, and the i32 places they came from. NaN is the largest. (torch.sort) */
 export function sort(x: Tensor, dim = -1, options: { descending?: boolean } = {}): ValuesAndIndices {
   asTensor(x, 'sort');
+  checkOptions(options, 'sort');
   if (x.ndim === 0) return { values: clone(x), indices: zerosLike(x, { dtype: 'i32' }) };
   const [values, indices] = sortKernel(x, wrapDim(dim, x, 'sort'), options.descending ?? false);
   return { values: values!, indices: indices! };
@@ -245,6 +246,7 @@ export function topk(
   options: { largest?: boolean; sorted?: boolean } = {},
 ): ValuesAndIndices {
   asTensor(x, 'topk');
+  checkOptions(options, 'topk');
   const d = wrapDim(dim, x, 'topk');
   const n = x.shape[d];
   if (n === undefined || !Number.isInteger(k) || k < 0 || k > n)

@@ -108,8 +108,42 @@ LAYERS = [
     ("LogSoftmax", [-1], {}, [3, 7], True),
     ("MultiheadAttention", [12, 3], {}, [2, 5, 12], True),
     ("MultiheadAttention", [8, 2], {"bias": False}, [2, 3, 8], False),
+    ("Conv1d", [4, 6, 3], {}, [2, 4, 9], True),
+    ("Conv1d", [4, 6, 4], {"padding": "same", "groups": 2, "dilation": 2}, [2, 4, 9], True),
+    ("Conv1d", [3, 5, 3], {"stride": 2, "padding": 1, "bias": False}, [3, 8], True),
+    ("Conv3d", [3, 4, 3], {}, [2, 3, 4, 5, 6], True),
+    ("Conv3d", [4, 6, [2, 3, 1]], {"stride": [2, 1, 2], "padding": [1, 2, 0], "dilation": [2, 1, 1], "groups": 2},
+     [1, 4, 6, 5, 4], True),
+    ("Conv3d", [2, 3, [2, 3, 4]], {"padding": "same", "bias": False}, [1, 2, 4, 3, 5], True),
+    ("ConvTranspose1d", [4, 6, 3], {"stride": 2, "padding": 1, "output_padding": 1}, [2, 4, 5], True),
+    ("ConvTranspose2d", [4, 3, 3], {}, [2, 4, 5, 3], True),
+    ("ConvTranspose2d", [4, 6, 3], {"stride": 2, "padding": 1, "output_padding": 1, "groups": 2}, [2, 4, 4, 5], True),
+    ("ConvTranspose2d", [3, 2, [2, 3]], {"stride": [3, 1], "dilation": [1, 2], "bias": False}, [3, 4, 3], True),
+    ("GroupNorm", [2, 6], {}, [3, 6, 4, 2], True),
+    ("GroupNorm", [3, 6], {"eps": 1e-3, "affine": False}, [3, 6], True),
+    ("InstanceNorm1d", [3], {"affine": True}, [2, 3, 7], True),
+    ("InstanceNorm2d", [3], {}, [2, 3, 4, 5], True),
+    ("RMSNorm", [6], {}, [3, 4, 6], True),
+    ("RMSNorm", [[4, 6]], {"eps": 1e-3}, [3, 4, 6], True),
+    ("RMSNorm", [6], {"elementwise_affine": False}, [5, 6], True),
+    ("RNN", [4, 5], {}, [6, 3, 4], True),
+    ("RNN", [4, 5], {"nonlinearity": "relu", "bidirectional": True, "bias": False}, [6, 3, 4], True),
+    ("LSTM", [4, 5], {}, [6, 3, 4], True),
+    ("LSTM", [4, 5], {"num_layers": 2, "bidirectional": True, "batch_first": True}, [3, 6, 4], True),
+    ("LSTM", [4, 5], {"num_layers": 2, "bias": False, "dropout": 0.5}, [6, 4], False),
+    ("GRU", [4, 5], {}, [6, 3, 4], True),
+    ("GRU", [4, 5], {"num_layers": 2, "bidirectional": True, "batch_first": True}, [3, 6, 4], True),
+    ("GRU", [4, 5], {"bias": False}, [6, 4], True),
+    ("TransformerEncoderLayer", [8, 2], {"dim_feedforward": 12, "dropout": 0.0}, [2, 5, 8], True),
+    ("TransformerEncoderLayer", [8, 2], {"dim_feedforward": 12, "activation": "gelu", "norm_first": True,
+                                         "layer_norm_eps": 1e-3}, [2, 5, 8], False),
 ]
-HERE_ONLY = {"MultiheadAttention": {"batch_first": True}}
+HERE_ONLY = {kind: {"batch_first": True} for kind in ["MultiheadAttention", "TransformerEncoderLayer"]}
+
+
+def joined(y):
+    """What a layer answers as one tensor: outputs and states one after the other."""
+    return y if isinstance(y, torch.Tensor) else torch.cat([joined(part).flatten() for part in y])
 
 
 def randomise(module):
@@ -117,11 +151,15 @@ def randomise(module):
     with torch.no_grad():
         for p in module.parameters():
             p.normal_(0.2, 0.5)
-        for name, b in module.named_buffers():
-            if name.endswith("running_mean"):
-                b.normal_(0.1, 0.5)
-            if name.endswith("running_var"):
-                b.uniform_(0.5, 2)
+        randomise_buffers(module)
+
+
+def randomise_buffers(module):
+    for name, b in module.named_buffers():
+        if name.endswith("running_mean"):
+            b.normal_(0.1, 0.5)
+        if name.endswith("running_var"):
+            b.uniform_(0.5, 2)
 
 
 def layers():
@@ -136,7 +174,7 @@ def layers():
         tensors[f"{key}/x"] = x
         for name, value in module.state_dict().items():
             tensors[f"{key}/before/{camel(name)}"] = value.clone()
-        y = module(x, x, x)[0] if kind == "MultiheadAttention" else module(x)
+        y = module(x, x, x)[0] if kind == "MultiheadAttention" else joined(module(x))
         r = torch.randn_like(y)
         (y * r).sum().backward()
         tensors[f"{key}/r"], tensors[f"{key}/y"] = r, y

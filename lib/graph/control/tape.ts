@@ -3,7 +3,7 @@ import { reachable, runBackward } from '../../autograd/backward.js';
 import type { InputGrad } from '../../core/define.js';
 import type { Layout } from '../../core/layout.js';
 import { type Node, NO_PARAMS, nextSeq, recording } from '../../core/tape.js';
-import { alias, type Tensor } from '../../core/tensor.js';
+import { alias, isAbstract, type Tensor } from '../../core/tensor.js';
 
 /** A value of the tape: an output of a record. */
 export type Source = Pick<Tensor, 'node' | 'index'>;
@@ -57,9 +57,9 @@ export function variable(x: Tensor): Tensor {
   return y;
 }
 
-/** The same value, a record later: what gradients it gets in a body are summed there before they go on. */
+/** The same value, a record later: what gradients it gets in a body are summed there before they go on. Values of a vmap() stay as they are. */
 export function passing(x: Tensor): Tensor {
-  if (x.node === null) return x;
+  if (x.node === null || isAbstract(x)) return x;
   const y = alias(x, x.layout, x.offset);
   attach('pass', [y], [{ source: x, layout: x.layout }], (g) => g);
   return y;

@@ -42,7 +42,6 @@ Shader shader_of(int32_t compute, const TargetDevice& target) {
 }
 
 constexpr int64_t kMost = int64_t{1} << 31;
-constexpr int64_t kTiles = 256;  // as many keep a device busy
 
 // Tiles, by what there is to do and what the device can hold. Each invocation has own * own sums.
 struct Tiling {
@@ -54,7 +53,7 @@ struct Tiling {
   int64_t bytes(int64_t item) const { return 4 * kStep * (size + 1) * item; }
 };
 // Of K, each worth the sums that it asks for.
-int64_t most_parts(int64_t inner) { return inner < 256 * Tiling::kStep ? 1 : inner / (32 * Tiling::kStep); }
+int64_t most_parts(int64_t inner) { return inner < 2048 ? 1 : inner / 256; }
 Tiling tiling_of(const Gpu& gpu, const Product& p, int64_t batches) {
   const Features& has = gpu.features();
   const int64_t item = item_bytes(compute_dtype(p.in));
@@ -155,7 +154,8 @@ Status add_folds(Maker& m, const Product& p) {
   return add_reduction(m, r);
 }
 
-// The sum of the parts (parts, M N of all batches, dense) (+ c) into y.
+}  // namespace
+
 Status add_parts(Maker& m, const Product& p, const Source& parts, int64_t count) {
   const int32_t compute = compute_dtype(p.in);
   return visit_compute(compute, [&](auto zero) {
@@ -211,7 +211,16 @@ Status add_parts(Maker& m, const Product& p, const Source& parts, int64_t count)
   });
 }
 
-}  // namespace
+Cut cut_of(const Gpu& gpu, const Product& p, int64_t tiles, int64_t step, int64_t turns) {
+  const int64_t steps = (p.inner + step - 1) / step, most = gpu.features().most_turns;
+  int64_t parts = tiles < kTiles / 2 ? kTiles / tiles : 1;
+  if (parts > most_parts(p.inner)) parts = most_parts(p.inner);
+  const int64_t needed = most < INT64_MAX ? steps * turns / (most - 1000) + 1 : 1;
+  if (parts < needed) parts = needed;
+  const int64_t length = (steps + parts - 1) / parts * step;
+  parts = length > 0 ? (p.inner + length - 1) / length : 1;
+  return {parts < 1 ? 1 : parts, length};
+}
 
 Status add_product(Maker& m, const Product& p) {
   const int32_t compute = compute_dtype(p.in);
@@ -225,19 +234,11 @@ Status add_product(Maker& m, const Product& p) {
   const bool gathers = p.gather.kind != Gather::kNo;
   if (!gathers && (p.m <= 2 || p.n <= 2) && p.batch.size() + 3 <= kMaxDims)
     return visit_compute(compute, [&](auto zero) { return add_folds<decltype(zero)>(m, p); });
+  if (const Status status = add_matrix_product(m, p, batches); status != kUnsupported) return status;
   const Tiling tiling = tiling_of(m.gpu, p, batches);
-  const int64_t tiles = tiling.tiles(p) * batches, steps = (p.inner + Tiling::kStep - 1) / Tiling::kStep;
-  // Parts of K: where tiles are few, and as long as a part is worth its sums; or where a loop would be too long.
-  int64_t parts = tiles < kTiles / 2 ? kTiles / tiles : 1;
-  if (parts > most_parts(p.inner)) parts = most_parts(p.inner);
-  const int64_t turns = m.gpu.features().most_turns,
-                needed = turns < INT64_MAX ? steps * tiling.turns() / (turns - 1000) + 1 : 1;
-  if (parts < needed) parts = needed;
-  if (p.batch.size() + 3 > kMaxDims && parts > 1) return kUnsupported;
-  const int64_t part = (steps + parts - 1) / parts * Tiling::kStep;
-  parts = part > 0 ? (p.inner + part - 1) / part : 1;
-  if (parts < 1) parts = 1;
+  const auto [parts, part] = cut_of(m.gpu, p, tiling.tiles(p) * batches, Tiling::kStep, tiling.turns());
   const bool split = parts > 1;
+  if (p.batch.size() + 3 > kMaxDims && split) return kUnsupported;
   const int64_t dense = p.m * p.n * batches;
   Source partial = {};
   if (split) {

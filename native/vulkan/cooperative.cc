@@ -9,8 +9,8 @@ MatrixUnits find_matrix_units(VkPhysicalDevice physical, bool bf16) {
       vkGetInstanceProcAddr(volkGetLoadedInstance(), "vkGetPhysicalDeviceCooperativeMatrixPropertiesKHR"));
   if (!list) return {};
   VkPhysicalDeviceShaderBfloat16FeaturesKHR has_bf16 = {VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_BFLOAT16_FEATURES_KHR};
-  VkPhysicalDeviceCooperativeMatrixFeaturesKHR has = {
-      VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_COOPERATIVE_MATRIX_FEATURES_KHR, bf16 ? &has_bf16 : nullptr};
+  VkPhysicalDeviceCooperativeMatrixFeaturesKHR has = {VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_COOPERATIVE_MATRIX_FEATURES_KHR,
+                                                      bf16 ? &has_bf16 : nullptr};
   VkPhysicalDeviceFeatures2 features = {VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2, &has};
   vkGetPhysicalDeviceFeatures2(physical, &features);
   VkPhysicalDeviceCooperativeMatrixPropertiesKHR stages = {

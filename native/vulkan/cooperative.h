@@ -34,8 +34,8 @@ struct VkPhysicalDeviceCooperativeMatrixPropertiesKHR {
   void* pNext;
   VkShaderStageFlags cooperativeMatrixSupportedStages;
 };
-using PFN_vkGetPhysicalDeviceCooperativeMatrixPropertiesKHR =
-    VkResult(VKAPI_PTR*)(VkPhysicalDevice, uint32_t*, VkCooperativeMatrixPropertiesKHR*);
+using PFN_vkGetPhysicalDeviceCooperativeMatrixPropertiesKHR = VkResult(VKAPI_PTR*)(VkPhysicalDevice, uint32_t*,
+                                                                                   VkCooperativeMatrixPropertiesKHR*);
 #endif
 
 #ifndef VK_KHR_shader_bfloat16

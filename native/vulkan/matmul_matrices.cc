@@ -1,5 +1,5 @@
-// Products of f16, and of bf16 where the device has it, by its matrix units, summed in f32 (VK_KHR_cooperative_matrix). A
-// work group makes a tile of y, each subgroup some matrices of it, from panels of `step` steps of K in shared memory,
+// Products of f16, and of bf16 where the device has it, by its matrix units, summed in f32 (VK_KHR_cooperative_matrix).
+// A work group makes a tile of y, each subgroup some matrices of it, from panels of `step` steps of K in shared memory,
 // eight elements a word. As in matmul.comp the next pair of panels is on its way while one is used.
 #include "product.h"
 #include "reduction.h"
@@ -30,10 +30,10 @@ struct Panel {
   uint32_t loads(uint32_t group) const { return tile * step / kEight / group; }
 
   Shade::Tensor x = {};
-  U32 base, first, limit;    // element of the batch; row or column of the tile; how many there are
-  U32 along, across;         // strides of K and of the tile
+  U32 base, first, limit;  // element of the batch; row or column of the tile; how many there are
+  U32 along, across;       // strides of K and of the tile
   Id aligned = 0, array = 0;
-  std::vector<Id> held = {};  // what is on its way
+  std::vector<Id> held = {};       // what is on its way
   U32 place(U32 i, U32 k) const {  // of element (i, k) of the first panel; both at multiples of eight
     return by_k ? i * U32(pitch()) + k / U32(kEight) : k * U32(pitch()) + i / U32(kEight);
   }
@@ -196,7 +196,8 @@ Status add_matrix_product(Maker& m, const Product& p, int64_t batches) {
   // f(variable, the word's place in the panel, i, k) for each word that the invocation brings.
   const auto each_word = [&](const Panel& x, const auto& f) {
     for (uint32_t q = 0; q < x.held.size(); ++q) {
-      const U32 e = local + U32(q * group), line = e / U32(x.row()), word = e % U32(x.row()), eight = word * U32(kEight);
+      const U32 e = local + U32(q * group), line = e / U32(x.row()), word = e % U32(x.row()),
+                eight = word * U32(kEight);
       f(x.held[q], line * U32(x.pitch()) + word, x.by_k ? line : eight, x.by_k ? eight : line);
     }
   };

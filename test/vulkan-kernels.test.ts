@@ -305,6 +305,14 @@ vulkan('products', () => {
       [65, 33, 129],
       [100, 260, 96],
       [257, 64, 130],
+      // Thin ones, of either side.
+      [5, 36, 200],
+      [8, 33, 65],
+      [16, 260, 70],
+      [11, 4100, 131],
+      [200, 36, 7],
+      [130, 70, 16],
+      [131, 4100, 9],
     ] as const) {
       const [x, y] = [random([m, k]), random([k, n])];
       const at = `(${m}, ${k}) by (${k}, ${n})`;
@@ -326,7 +334,13 @@ vulkan('products', () => {
     compare(b.matmul, [random([300, 128]), random([128, 2000])], 3e-6, 'many tiles');
     for (const dtype of ['f64', 'f16', 'bf16', 'i32', 'i64', 'i8'] as const)
       for (const k of [12, 300])
-        compare(b.matmul, [random([70, k], dtype), random([k, 68], dtype)], tolerance(dtype), `${dtype}, K = ${k}`);
+        for (const m of [70, 6])
+          compare(
+            b.matmul,
+            [random([m, k], dtype), random([k, 68], dtype)],
+            tolerance(dtype),
+            `${dtype}, (${m}, ${k})`,
+          );
   });
 
   test('of halves, by matrix units where the device has them: turned, strided, batched, in parts, with what follows', () => {
@@ -390,6 +404,13 @@ vulkan('products', () => {
       compare((x, y, c) => b.linear(x, y, c), [b.rand([m, k]), b.rand([n, k]), b.rand([n])], 3e-6, `${at}, with bias`);
     }
     compare(b.matmul, [random([2, 3, 40, 4100]), random([2, 1, 4100, 33])], 3e-5, 'a batch');
+    compare(b.matmul, [random([2, 3, 12, 4100]), random([2, 1, 4100, 68])], 3e-5, 'a batch of thin ones');
+    compare(
+      (x, y, c) => b.linear(x, y, c),
+      [b.rand([12, 5000]), b.rand([80, 5000]), b.rand([80])],
+      3e-6,
+      'thin, with bias',
+    );
   });
 
   test('convolution and its gradients: strides, pads, dilations, groups, channels last', () => {

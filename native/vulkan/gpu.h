@@ -65,6 +65,7 @@ class Gpu {
   void explain(char* text, int64_t size) const;
 
   const Features& features() const { return features_; }
+  void forget_matrices() { features_.matrix = {}; }
   Memory* fault() const { return fault_; }
   VkDevice device() const { return device_; }
   uint32_t family() const { return family_; }

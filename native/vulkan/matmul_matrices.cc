@@ -262,7 +262,10 @@ Status add_matrix_product(Maker& m, const Product& p, int64_t batches) {
       module.barrier();
     }
   const Status status = s.finish();
-  return status == kOk && split ? add_parts(m, p, partial, cut.parts) : status;
+  if (status == kOk) return split ? add_parts(m, p, partial, cut.parts) : kOk;
+  // A driver may list matrices and then refuse the shader: others serve, and it is not asked again.
+  if (status != kUnsupported) m.gpu.forget_matrices();
+  return kUnsupported;
 }
 
 }  // namespace brasa::vk

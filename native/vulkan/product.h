@@ -45,9 +45,9 @@ constexpr int64_t kTiles = 256;  // as many keep a device busy
 struct Cut {
   int64_t parts, length;
 };
-// Where tiles are few, and as long as a part is worth its sums; or where a loop, of so many turns a step, would be too
-// long.
-Cut cut_of(const Gpu& gpu, const Product& p, int64_t tiles, int64_t step, int64_t turns);
+// Where tiles are fewer than wanted, and as long as a part is worth its sums; or where a loop, of so many turns a step,
+// would be too long.
+Cut cut_of(const Gpu& gpu, const Product& p, int64_t tiles, int64_t step, int64_t turns, int64_t wanted = kTiles);
 // The sum of the parts (parts, M N of all batches, dense), of the compute type, (+ c) into y.
 Status add_parts(Maker& m, const Product& p, const Source& parts, int64_t count);
 

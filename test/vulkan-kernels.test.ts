@@ -305,6 +305,14 @@ vulkan('products', () => {
       [65, 33, 129],
       [100, 260, 96],
       [257, 64, 130],
+      // Thin ones, of either side.
+      [5, 36, 200],
+      [8, 33, 65],
+      [16, 260, 70],
+      [11, 4100, 131],
+      [200, 36, 7],
+      [130, 70, 16],
+      [131, 4100, 9],
     ] as const) {
       const [x, y] = [random([m, k]), random([k, n])];
       const at = `(${m}, ${k}) by (${k}, ${n})`;
@@ -326,7 +334,59 @@ vulkan('products', () => {
     compare(b.matmul, [random([300, 128]), random([128, 2000])], 3e-6, 'many tiles');
     for (const dtype of ['f64', 'f16', 'bf16', 'i32', 'i64', 'i8'] as const)
       for (const k of [12, 300])
-        compare(b.matmul, [random([70, k], dtype), random([k, 68], dtype)], tolerance(dtype), `${dtype}, K = ${k}`);
+        for (const m of [70, 6])
+          compare(
+            b.matmul,
+            [random([m, k], dtype), random([k, 68], dtype)],
+            tolerance(dtype),
+            `${dtype}, (${m}, ${k})`,
+          );
+  });
+
+  test('of halves, by matrix units where the device has them: turned, strided, batched, in parts, with what follows', () => {
+    console.log(`${device}: ${b.devices().find(({ id }) => id === device)!.isa}`);
+    const halves = (shape: number[]) => random(shape, 'f16');
+    const turned = (x: Tensor) => b.permute(x, [1, 0]);
+    for (const [m, k, n] of [
+      [16, 16, 16],
+      [65, 33, 129],
+      [96, 264, 200],
+      [300, 64, 1000],
+    ] as const) {
+      const at = `(${m}, ${k}) by (${k}, ${n})`;
+      const [x, y] = [halves([m, k]), halves([k, n])];
+      const [xt, yt] = [halves([k, m]), halves([n, k])];
+      compare(b.matmul, [x, y], 2e-3, at);
+      compare((x, y) => b.matmul(turned(x), y), [xt, y], 2e-3, `${at}, the first turned`);
+      compare((x, y) => b.matmul(x, turned(y)), [x, yt], 2e-3, `${at}, the second turned`);
+      compare((x, y) => b.matmul(turned(x), turned(y)), [xt, yt], 2e-3, `${at}, both turned`);
+      compare((x, y, c) => b.linear(x, y, c), [x, yt, halves([n])], 2e-3, `${at}, with bias`);
+    }
+    // Where rows begin at odd places, and steps of more than one.
+    const odd = (x: Tensor, y: Tensor) => b.matmul(b.slice(x, 1, 1, 65), b.slice(y, 1, 3, 67));
+    compare(odd, [halves([40, 72]), halves([64, 72])], 2e-3, 'from odd columns on');
+    const rows = (x: Tensor, y: Tensor) => b.matmul(b.slice(x, 0, 1, 41), b.slice(y, 0, 1, 65));
+    compare(rows, [halves([41, 64]), halves([65, 72])], 2e-3, 'from the second row on');
+    compare(rows, [halves([41, 63]), halves([64, 71])], 2e-3, 'from the second row on, of odd lengths');
+    const steps = (x: Tensor, y: Tensor) => b.matmul(b.slice(x, 1, 0, 128, 2), b.slice(y, 1, 0, 70, 2));
+    compare(steps, [halves([40, 128]), halves([64, 70])], 2e-3, 'every second column');
+    compare(b.matmul, [halves([3, 1, 40, 24]), halves([1, 5, 24, 72])], 2e-3, 'a batch that is broadcast');
+    compare(b.matmul, [halves([40, 7000]), halves([7000, 33])], 2e-3, 'in parts');
+    compare(
+      (x, y, c) => b.linear(x, y, c),
+      [halves([64, 4104]), halves([72, 4104]), halves([72])],
+      2e-3,
+      'parts, bias',
+    );
+    const then = b.compile((x: Tensor, y: Tensor) => b.gelu(b.add(b.matmul(x, y), 1)));
+    compare(
+      then as unknown as (x: Tensor, y: Tensor) => Tensor,
+      [halves([96, 80]), halves([80, 72])],
+      2e-3,
+      'then gelu',
+    );
+    const specials = b.where(b.gt(random([32, 32]), 2), 65504, b.where(b.lt(random([32, 32]), -2), NaN, 6e-8));
+    compare(b.matmul, [specials.to('f16'), halves([32, 32])], 2e-3, 'with the largest, the smallest and NaN');
   });
 
   test('along a long K, in parts, and with vectors', () => {
@@ -344,6 +404,13 @@ vulkan('products', () => {
       compare((x, y, c) => b.linear(x, y, c), [b.rand([m, k]), b.rand([n, k]), b.rand([n])], 3e-6, `${at}, with bias`);
     }
     compare(b.matmul, [random([2, 3, 40, 4100]), random([2, 1, 4100, 33])], 3e-5, 'a batch');
+    compare(b.matmul, [random([2, 3, 12, 4100]), random([2, 1, 4100, 68])], 3e-5, 'a batch of thin ones');
+    compare(
+      (x, y, c) => b.linear(x, y, c),
+      [b.rand([12, 5000]), b.rand([80, 5000]), b.rand([80])],
+      3e-6,
+      'thin, with bias',
+    );
   });
 
   test('convolution and its gradients: strides, pads, dilations, groups, channels last', () => {
@@ -449,7 +516,7 @@ vulkan('attention', () => {
         const lengths = b.full([batch], Math.ceil(keys / 2), { dtype: 'i32' });
         const mask = b.gt(random([queries, keys]), -0.5);
         const f = b.scaledDotProductAttention;
-        compare((...x) => withGradients((q, k, v) => f(q, k, v, { causal }), x), inputs, 2e-5, at);
+        compare((q, k, v) => f(q!, k!, v!, { causal }), inputs, 5e-6, at);
         compare(
           (q, k, v, m, n) => f(q!, k!, v!, { causal, mask: m!, lengths: n! }),
           [...inputs, mask, lengths],
@@ -462,6 +529,76 @@ vulkan('attention', () => {
     const hidden = b.zeros([1, 2, 40, 50]).to('bool');
     const nothing = (q: Tensor, m: Tensor) => b.scaledDotProductAttention(q, q, q, { mask: b.slice(m, 3, 0, 40) });
     compare(nothing, [random([1, 2, 40, 8]), hidden], 0, 'a mask that hides all');
+  });
+});
+
+vulkan('gradients of attention', () => {
+  const gradients = (x: readonly Tensor[], g: Tensor, options: b.AttentionOptions, tolerated: number, at: string) =>
+    compare(
+      (q, k, v, g, ...rest) => {
+        const [mask, lengths] = [options.mask && rest.shift()!, options.lengths && rest.shift()!];
+        const all = { ...options, ...(mask ? { mask } : {}), ...(lengths ? { lengths } : {}) };
+        return withGradients((q, k, v) => b.scaledDotProductAttention(q!, k!, v!, all), [q!, k!, v!], g!);
+      },
+      [...x, g, ...[options.mask, options.lengths].filter((t) => t !== undefined)],
+      tolerated,
+      at,
+    );
+  const operands = (batch: number, heads: number, groups: number, sizes: readonly number[], dtype: DType = 'f32') => {
+    const [queries, keys, depth, width] = sizes as [number, number, number, number];
+    b.manualSeed(5);
+    const shapes = [
+      [heads, queries, depth],
+      [groups, keys, depth],
+      [groups, keys, width],
+      [heads, queries, width],
+    ];
+    const [q, k, v, g] = shapes.map((shape) => b.randn([batch, ...shape]).to(dtype)) as [
+      Tensor,
+      Tensor,
+      Tensor,
+      Tensor,
+    ];
+    return { x: [q, k, v], g };
+  };
+
+  test('with masks of both kinds, lengths, heads that share keys, and halves', () => {
+    const sizes = [33, 65, 20, 31] as const;
+    const { x, g } = operands(2, 4, 2, sizes);
+    const lengths = b.tensor(Int32Array.of(40, 0));
+    const mask = b.gt(random([33, 65]), -0.5);
+    for (const causal of [false, true, 'last'] as const) {
+      gradients(x, g, { causal }, 2e-5, `causal ${causal}`);
+      gradients(x, g, { causal, mask, lengths }, 2e-5, `causal ${causal}, mask and lengths`);
+    }
+    gradients(x, g, { mask: b.where(mask, random([65]), -Infinity), scale: 0.3 }, 2e-5, 'a mask that is added');
+    const half = operands(2, 4, 2, sizes, 'f16');
+    gradients(half.x, half.g, { causal: true }, 2e-3, 'f16');
+  });
+
+  test('of sizes around the edges of a block', () => {
+    for (const [heads, groups, causal, ...sizes] of [
+      [1, 1, 'last', 100, 31, 97, 5],
+      [6, 1, true, 3, 70, 33, 128],
+      [2, 2, 'last', 1, 200, 8, 8],
+      [2, 1, true, 130, 129, 8, 8],
+    ] as const) {
+      const { x, g } = operands(1, heads, groups, sizes);
+      gradients(x, g, { causal }, 2e-5, `${heads} of ${groups}, (${sizes}), causal ${causal}`);
+    }
+  });
+
+  test('keep no matrix of queries by keys, and are the same bytes each time', () => {
+    const { x, g } = operands(1, 4, 4, [500, 500, 16, 16]);
+    const [own, weight] = [x.map((t) => t.to(device)), g.to(device)];
+    const run = () =>
+      withGradients((q, k, v) => b.scaledDotProductAttention(q!, k!, v!, { causal: true }), own, weight);
+    b.emptyCache(device);
+    const before = b.memoryStats(device).liveBytes;
+    const [first, again] = [run(), run()];
+    for (const [i, y] of first.entries()) expect(y.dataSync()).toEqual(again[i]!.dataSync());
+    const { liveBytes, cachedBytes } = b.memoryStats(device); // a matrix would be kept for reuse
+    expect(liveBytes - before + cachedBytes).toBeLessThan(4 * 500 * 500 * 4);
   });
 });
 

@@ -84,6 +84,9 @@ Gpu::Gpu(VkPhysicalDevice physical) : physical_(physical) {
       (subgroups.supportedStages & VK_SHADER_STAGE_COMPUTE_BIT))
     look_at_subgroups(subgroups.subgroupSize);
   features_.subgroup_i64 = features12.shaderSubgroupExtendedTypes;
+  if (extension(VK_KHR_COOPERATIVE_MATRIX_EXTENSION_NAME) && features_.subgroup && features12.vulkanMemoryModel &&
+      features12.shaderFloat16 && features_.target.storage16 && !pretends("no-matrices"))
+    features_.matrix = find_matrix_units(physical, extension(VK_KHR_SHADER_BFLOAT16_EXTENSION_NAME));
 }
 
 // Full subgroups of that size, in work groups of as many invocations as there may be.
@@ -98,8 +101,11 @@ void Gpu::look_at_subgroups(uint32_t size) {
   if (can.subgroupSizeControl && can.computeFullSubgroups && size >= sizes.minSubgroupSize &&
       size <= sizes.maxSubgroupSize && size <= features_.group && (size & (size - 1)) == 0 &&
       (sizes.requiredSubgroupSizeStages & VK_SHADER_STAGE_COMPUTE_BIT) &&
-      size * sizes.maxComputeWorkgroupSubgroups >= features_.most_invocations)
+      size * sizes.maxComputeWorkgroupSubgroups >= features_.group) {
     features_.subgroup = size;
+    if (features_.most_invocations > size * sizes.maxComputeWorkgroupSubgroups)
+      features_.most_invocations = size * sizes.maxComputeWorkgroupSubgroups;
+  }
 }
 
 Status Gpu::fail(const char* what, VkResult result) {
@@ -119,6 +125,14 @@ Status Gpu::open() {
       VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_FEATURES};
   subgroups.subgroupSizeControl = subgroups.computeFullSubgroups = VK_TRUE;
   if (features_.subgroup) features12.pNext = &subgroups;
+  const bool bf16 = features_.matrix.bf16.m != 0, matrices = features_.matrix.f16.m || bf16;
+  VkPhysicalDeviceShaderBfloat16FeaturesKHR bfloat16 = {VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_BFLOAT16_FEATURES_KHR};
+  bfloat16.shaderBFloat16Type = bfloat16.shaderBFloat16CooperativeMatrix = VK_TRUE;
+  VkPhysicalDeviceCooperativeMatrixFeaturesKHR cooperative = {
+      VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_COOPERATIVE_MATRIX_FEATURES_KHR, bf16 ? &bfloat16 : nullptr};
+  cooperative.cooperativeMatrix = VK_TRUE;
+  if (matrices) subgroups.pNext = &cooperative;
+  features12.vulkanMemoryModel = features12.shaderFloat16 = matrices;
   VkPhysicalDeviceFeatures2 wanted = {VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2, &features11};
   wanted.features.shaderInt64 = VK_TRUE;
   wanted.features.shaderFloat64 = features_.target.float64;
@@ -130,6 +144,8 @@ Status Gpu::open() {
   std::vector<const char*> extensions;
   if (budget_) extensions.push_back(VK_EXT_MEMORY_BUDGET_EXTENSION_NAME);
   if (features_.subgroup) extensions.push_back(VK_EXT_SUBGROUP_SIZE_CONTROL_EXTENSION_NAME);
+  if (matrices) extensions.push_back(VK_KHR_COOPERATIVE_MATRIX_EXTENSION_NAME);
+  if (bf16) extensions.push_back(VK_KHR_SHADER_BFLOAT16_EXTENSION_NAME);
   VkDeviceCreateInfo info = {VK_STRUCTURE_TYPE_DEVICE_CREATE_INFO, &wanted};
   info.queueCreateInfoCount = 1;
   info.pQueueCreateInfos = &queue;
@@ -183,8 +199,8 @@ void Gpu::info(DeviceInfo* out) const {
   memset(out, 0, sizeof *out);
   snprintf(out->name, sizeof out->name, "%.120s", properties_.deviceName);
   const uint32_t version = properties_.apiVersion;
-  snprintf(out->isa, sizeof out->isa, "Vulkan %u.%u.%u", VK_API_VERSION_MAJOR(version), VK_API_VERSION_MINOR(version),
-           VK_API_VERSION_PATCH(version));
+  snprintf(out->isa, sizeof out->isa, "Vulkan %u.%u.%u%s", VK_API_VERSION_MAJOR(version), VK_API_VERSION_MINOR(version),
+           VK_API_VERSION_PATCH(version), features_.matrix.f16.m ? ", f16 matrices" : "");
   out->memory_total = memory_;
   out->memory_free = memory_ - heap.allocated();
   if (budget_) {

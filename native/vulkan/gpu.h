@@ -4,6 +4,7 @@
 #include <string>
 #include <unordered_map>
 
+#include "cooperative.h"
 #include "spirv.h"
 #include "stream.h"
 
@@ -19,6 +20,7 @@ struct Features {
   // Invocations of a subgroup, when those of a work group can be had full and exchange values; 0: they cannot.
   uint32_t subgroup = 0;
   bool subgroup_i64 = false;  // values of 64-bit integers too
+  MatrixUnits matrix;         // of subgroups of that size
   // Turns of all the loops of an invocation: llvmpipe leaves them, silently, after 65535.
   int64_t most_turns = INT64_MAX;
 };
@@ -63,6 +65,7 @@ class Gpu {
   void explain(char* text, int64_t size) const;
 
   const Features& features() const { return features_; }
+  void forget_matrices() { features_.matrix = {}; }
   Memory* fault() const { return fault_; }
   VkDevice device() const { return device_; }
   uint32_t family() const { return family_; }

@@ -144,6 +144,7 @@ Status make_layer_norm_grad(Maker& m);
 Status make_batch_norm(Maker& m);
 Status make_batch_norm_grad(Maker& m);
 Status make_attention(Maker& m);
+Status make_attention_grad(Maker& m);
 Status make_arange(Maker& m);
 Status make_random(Maker& m);
 Status make_dropout(Maker& m);

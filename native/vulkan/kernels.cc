@@ -30,6 +30,7 @@ const Kernel kKernels[] = {
     {"batchNorm", make_batch_norm},
     {"batchNormGrad", make_batch_norm_grad},
     {"attention", make_attention},
+    {"attentionGrad", make_attention_grad},
     {"arange", make_arange},
     {"random", make_random},
     {"dropout", make_dropout},

@@ -42,30 +42,41 @@ Shader shader_of(int32_t compute, const TargetDevice& target) {
 }
 
 constexpr int64_t kMost = int64_t{1} << 31;
-constexpr int64_t kTiles = 256;  // as many keep a device busy
 
-// Tiles, by what there is to do and what the device can hold. Each invocation has own * own sums.
+// A tile of y (m,n), of which each invocation has own_m by own_n sums. There are as many invocations as the tile has
+// rows or columns, or more: that is how they share the reading.
 struct Tiling {
-  uint32_t size, own;
+  uint32_t m, n, own_m, own_n;
   static constexpr uint32_t kStep = 8;  // of K at a time
-  uint32_t group() const { return size / own * (size / own); }
-  int64_t tiles(const Product& p) const { return (p.m + size - 1) / size * ((p.n + size - 1) / size); }
-  int64_t turns() const { return 1 + kStep + 2 * size * kStep / group(); }  // of loops, for each step
-  int64_t bytes(int64_t item) const { return 4 * kStep * (size + 1) * item; }
+  uint32_t group() const { return m / own_m * (n / own_n); }
+  int64_t down(const Product& p) const { return (p.m + m - 1) / m; }
+  int64_t across(const Product& p) const { return (p.n + n - 1) / n; }
+  int64_t tiles(const Product& p) const { return down(p) * across(p); }
+  int64_t turns() const { return 1 + kStep + (m + n) * kStep / group(); }  // of loops, for each step
+  int64_t bytes(int64_t item) const { return 2 * kStep * (m + n + 2) * item; }
+  bool thin() const { return m != n; }
+  bool by_fours(uint32_t side) const { return side * kStep / group() % 4 == 0; }  // reads of a panel of that side
 };
 // Of K, each worth the sums that it asks for.
-int64_t most_parts(int64_t inner) { return inner < 256 * Tiling::kStep ? 1 : inner / (32 * Tiling::kStep); }
+int64_t most_parts(int64_t inner) { return inner < 2048 ? 1 : inner / 256; }
+// By what there is to do and what the device can hold: thin tiles for few rows or columns, large ones for many tiles.
 Tiling tiling_of(const Gpu& gpu, const Product& p, int64_t batches) {
   const Features& has = gpu.features();
   const int64_t item = item_bytes(compute_dtype(p.in));
-  for (const Tiling& tiling : {Tiling{128, 8}, Tiling{64, 8}}) {
-    if (tiling.size == 128 && item > 4) continue;
-    const int64_t parts = tiling.size == 128 ? 1 : most_parts(p.inner);
-    if (tiling.tiles(p) * batches * parts >= kTiles / 4 && p.m > tiling.size / 2 && p.n > tiling.size / 2 &&
+  const int64_t few = p.m < p.n ? p.m : p.n, many = p.m < p.n ? p.n : p.m;
+  if (few <= 16 && many >= 64)
+    return p.m <= 8    ? Tiling{8, 64, 2, 4}
+           : p.m <= 16 ? Tiling{16, 64, 4, 4}
+           : p.n <= 8  ? Tiling{64, 8, 4, 2}
+                       : Tiling{64, 16, 4, 4};
+  for (const Tiling& tiling : {Tiling{128, 128, 8, 8}, Tiling{64, 64, 8, 8}}) {
+    if (tiling.m == 128 && item > 4) continue;
+    const int64_t parts = tiling.m == 128 ? 1 : most_parts(p.inner);
+    if (tiling.tiles(p) * batches * parts >= kTiles / 4 && few > tiling.m / 2 &&
         tiling.group() <= has.most_invocations && tiling.bytes(item) <= has.shared_bytes)
       return tiling;
   }
-  return {32, 4};
+  return {32, 32, 4, 4};
 }
 
 // y by the op alone, whole; then the program, whose input at `place` is y.
@@ -155,7 +166,8 @@ Status add_folds(Maker& m, const Product& p) {
   return add_reduction(m, r);
 }
 
-// The sum of the parts (parts, M N of all batches, dense) (+ c) into y.
+}  // namespace
+
 Status add_parts(Maker& m, const Product& p, const Source& parts, int64_t count) {
   const int32_t compute = compute_dtype(p.in);
   return visit_compute(compute, [&](auto zero) {
@@ -211,7 +223,16 @@ Status add_parts(Maker& m, const Product& p, const Source& parts, int64_t count)
   });
 }
 
-}  // namespace
+Cut cut_of(const Gpu& gpu, const Product& p, int64_t tiles, int64_t step, int64_t turns, int64_t wanted) {
+  const int64_t steps = (p.inner + step - 1) / step, most = gpu.features().most_turns;
+  int64_t parts = tiles < wanted / 2 ? wanted / tiles : 1;
+  if (parts > most_parts(p.inner)) parts = most_parts(p.inner);
+  const int64_t needed = most < INT64_MAX ? steps * turns / (most - 1000) + 1 : 1;
+  if (parts < needed) parts = needed;
+  const int64_t length = (steps + parts - 1) / parts * step;
+  parts = length > 0 ? (p.inner + length - 1) / length : 1;
+  return {parts < 1 ? 1 : parts, length};
+}
 
 Status add_product(Maker& m, const Product& p) {
   const int32_t compute = compute_dtype(p.in);
@@ -225,19 +246,12 @@ Status add_product(Maker& m, const Product& p) {
   const bool gathers = p.gather.kind != Gather::kNo;
   if (!gathers && (p.m <= 2 || p.n <= 2) && p.batch.size() + 3 <= kMaxDims)
     return visit_compute(compute, [&](auto zero) { return add_folds<decltype(zero)>(m, p); });
+  if (const Status status = add_matrix_product(m, p, batches); status != kUnsupported) return status;
   const Tiling tiling = tiling_of(m.gpu, p, batches);
-  const int64_t tiles = tiling.tiles(p) * batches, steps = (p.inner + Tiling::kStep - 1) / Tiling::kStep;
-  // Parts of K: where tiles are few, and as long as a part is worth its sums; or where a loop would be too long.
-  int64_t parts = tiles < kTiles / 2 ? kTiles / tiles : 1;
-  if (parts > most_parts(p.inner)) parts = most_parts(p.inner);
-  const int64_t turns = m.gpu.features().most_turns,
-                needed = turns < INT64_MAX ? steps * tiling.turns() / (turns - 1000) + 1 : 1;
-  if (parts < needed) parts = needed;
-  if (p.batch.size() + 3 > kMaxDims && parts > 1) return kUnsupported;
-  const int64_t part = (steps + parts - 1) / parts * Tiling::kStep;
-  parts = part > 0 ? (p.inner + part - 1) / part : 1;
-  if (parts < 1) parts = 1;
+  const auto [parts, part] =
+      cut_of(m.gpu, p, tiling.tiles(p) * batches, Tiling::kStep, tiling.turns(), tiling.thin() ? 4 * kTiles : kTiles);
   const bool split = parts > 1;
+  if (p.batch.size() + 3 > kMaxDims && split) return kUnsupported;
   const int64_t dense = p.m * p.n * batches;
   Source partial = {};
   if (split) {
@@ -264,7 +278,7 @@ Status add_product(Maker& m, const Product& p) {
   };
   table(p.gather.inner, p.inner);
   table(p.gather.column, p.n);
-  const int64_t tiles_m = (p.m + tiling.size - 1) / tiling.size, tiles_n = (p.n + tiling.size - 1) / tiling.size;
+  const int64_t tiles_m = tiling.down(p), tiles_n = tiling.across(p);
   const int64_t total = tiles_m * tiles_n * batches * parts;
   // How panels are read: by fours where every row, part and matrix of the batch begins at a multiple of four.
   const bool a_along = gathers || p.a.column <= p.a.row;
@@ -275,8 +289,8 @@ Status add_product(Maker& m, const Product& p) {
     for (const Product::Dim& dim : p.batch) fours &= dim.*stride % 4 == 0;
     return fours;
   };
-  const bool a_wide = wide(p.a, a_along, a_along ? p.inner : p.m, &Product::Dim::a);
-  const bool b_wide = wide(p.b, b_along, b_along ? p.n : p.inner, &Product::Dim::b);
+  const bool a_wide = tiling.by_fours(tiling.m) && wide(p.a, a_along, a_along ? p.inner : p.m, &Product::Dim::a);
+  const bool b_wide = tiling.by_fours(tiling.n) && wide(p.b, b_along, b_along ? p.n : p.inner, &Product::Dim::b);
   const int64_t flags = has_c + a_along * 2 + b_along * 4 + a_wide * 8 + b_wide * 16;
   // As matmul.comp has them.
   const auto put = [&](const std::vector<int64_t>& values) {
@@ -306,12 +320,13 @@ Status add_product(Maker& m, const Product& p) {
                                            static_cast<uint32_t>(p.in),
                                            static_cast<uint32_t>(split ? compute : p.out),
                                            g.kind,
-                                           tiling.size,
-                                           tiling.size,
+                                           tiling.m,
+                                           tiling.n,
                                            Tiling::kStep,
-                                           tiling.own,
+                                           tiling.own_m,
                                            gathers && !split,
-                                           a_wide || b_wide};
+                                           a_wide || b_wide,
+                                           tiling.own_n};
   const Status status = m.gpu.pipeline(shader_of(compute, m.gpu.features().target), constants, &d.pipeline);
   if (status != kOk) return status;
   m.add() = std::move(d);

@@ -1,5 +1,5 @@
 // variants: f32 f64 i32 i64 f32_words i32_words
-// y (M,N) = a (M,K) b (K,N) (+ c): a work group makes a tile of y, each invocation OWN by OWN sums of it, from panels of
+// y (M,N) = a (M,K) b (K,N) (+ c): a work group makes a tile of y, each invocation OWN_M by OWN_N sums of it, from panels of
 // STEP steps of K in shared memory. While one pair of panels is used the next is on its way through registers. Operands
 // lie by strides; or b is what a convolution reads, gathered by tables (product.h): of the inner index and of the column.
 #version 450
@@ -14,14 +14,15 @@ layout(constant_id = 3) const uint GATHER = 0;  // 0: no; 1: windows; 2: windows
 layout(constant_id = 4) const uint TILE_M = 64;
 layout(constant_id = 5) const uint TILE_N = 64;
 layout(constant_id = 6) const uint STEP = 8;
-layout(constant_id = 7) const uint OWN = 8;
+layout(constant_id = 7) const uint OWN_M = 8;
 layout(constant_id = 8) const bool PLACED = false;  // the table of columns says where y lies
 layout(constant_id = 9) const bool WIDE = false;  // a or b may be read by fours
+layout(constant_id = 10) const uint OWN_N = 8;
 
 // Of args.flags.
 const uint HAS_C = 1, A_ALONG = 2, B_ALONG = 4, A_WIDE = 8, B_WIDE = 16;
 
-const uint DOWN = TILE_M / OWN, ACROSS = TILE_N / OWN, GROUP = DOWN * ACROSS;
+const uint DOWN = TILE_M / OWN_M, ACROSS = TILE_N / OWN_N, GROUP = DOWN * ACROSS;
 const uint LOADS_A = TILE_M * STEP / GROUP, LOADS_B = TILE_N * STEP / GROUP;
 const uint PITCH_A = TILE_M + 1, PITCH_B = TILE_N + 1;  // columns of a panel begin in different banks
 
@@ -116,9 +117,9 @@ void main() {
 #endif
   const Share of_a = share(id, a_along, TILE_M, a_wide ? 4 : 1), of_b = share(id, !b_along, TILE_N, b_wide ? 4 : 1);
   const uint a_gap = a_along ? PITCH_A : 1, b_gap = b_along ? 1 : PITCH_B;  // of four neighbours in a panel
-  T sum[OWN][OWN], next_a[LOADS_A], next_b[LOADS_B];
-  [[unroll]] for (uint i = 0; i < OWN; ++i)
-    [[unroll]] for (uint j = 0; j < OWN; ++j) sum[i][j] = T(0);
+  T sum[OWN_M][OWN_N], next_a[LOADS_A], next_b[LOADS_B];
+  [[unroll]] for (uint i = 0; i < OWN_M; ++i)
+    [[unroll]] for (uint j = 0; j < OWN_N; ++j) sum[i][j] = T(0);
   Entry own = Entry(0, 0, 0, 0);
   if (GATHER != 0 && b_along) own = args.of_column.at[min(column + of_b.i, n - 1)];
 
@@ -177,11 +178,11 @@ void main() {
     if (start > first) {
       const uint from_a = now * STEP * PITCH_A, from_b = now * STEP * PITCH_B;
       for (uint p = 0; p < STEP; ++p) {
-        T x[OWN], y[OWN];
-        [[unroll]] for (uint i = 0; i < OWN; ++i) x[i] = panel_a[from_a + p * PITCH_A + id / ACROSS + DOWN * i];
-        [[unroll]] for (uint j = 0; j < OWN; ++j) y[j] = panel_b[from_b + p * PITCH_B + id % ACROSS + ACROSS * j];
-        [[unroll]] for (uint i = 0; i < OWN; ++i)
-          [[unroll]] for (uint j = 0; j < OWN; ++j) sum[i][j] += x[i] * y[j];
+        T x[OWN_M], y[OWN_N];
+        [[unroll]] for (uint i = 0; i < OWN_M; ++i) x[i] = panel_a[from_a + p * PITCH_A + id / ACROSS + DOWN * i];
+        [[unroll]] for (uint j = 0; j < OWN_N; ++j) y[j] = panel_b[from_b + p * PITCH_B + id % ACROSS + ACROSS * j];
+        [[unroll]] for (uint i = 0; i < OWN_M; ++i)
+          [[unroll]] for (uint j = 0; j < OWN_N; ++j) sum[i][j] += x[i] * y[j];
       }
     }
     if (reads) {
@@ -195,8 +196,8 @@ void main() {
     }
     barrier();
   }
-  [[unroll]] for (uint i = 0; i < OWN; ++i) {
-    [[unroll]] for (uint j = 0; j < OWN; ++j) {
+  [[unroll]] for (uint i = 0; i < OWN_M; ++i) {
+    [[unroll]] for (uint j = 0; j < OWN_N; ++j) {
       const uint r = row + id / ACROSS + DOWN * i, s = column + id % ACROSS + ACROSS * j;
       if (r >= m || s >= n) continue;
       T value = sum[i][j];

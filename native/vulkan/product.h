@@ -36,5 +36,19 @@ struct Product {
 
 // Appends it to the plan.
 Status add_product(Maker& m, const Product& p);
+// The same by the device's matrix units; kUnsupported, and nothing done, where it has none for this.
+Status add_matrix_product(Maker& m, const Product& p, int64_t batches);
+
+constexpr int64_t kTiles = 256;  // as many keep a device busy
+
+// K in parts, each of a length that is a multiple of a kernel's step.
+struct Cut {
+  int64_t parts, length;
+};
+// Where tiles are fewer than wanted, and as long as a part is worth its sums; or where a loop, of so many turns a step,
+// would be too long.
+Cut cut_of(const Gpu& gpu, const Product& p, int64_t tiles, int64_t step, int64_t turns, int64_t wanted = kTiles);
+// The sum of the parts (parts, M N of all batches, dense), of the compute type, (+ c) into y.
+Status add_parts(Maker& m, const Product& p, const Source& parts, int64_t count);
 
 }  // namespace brasa::vk

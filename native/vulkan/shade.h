@@ -159,6 +159,12 @@ class Shade {
   // The element so many elements behind the first, as its compute type.
   Id load(const Tensor& x, U32 element) { return load_element(x.dtype, address(x, element)); }
   void store(const Tensor& x, U32 element, Id value) { store_element(x.dtype, address(x, element), value); }
+  Id address(const Tensor& x, U32 element) {
+    const Id bytes = module_.pure(spv::IMul, Type::kU64,
+                                  {module_.pure(spv::UConvert, Type::kU64, {element.id()}),
+                                   module_.constant(Type::kU64, static_cast<uint64_t>(item_bytes(x.dtype)))});
+    return module_.pure(spv::IAdd, Type::kU64, {x.base, bytes});
+  }
   // Its bits as they are.
   Id load_raw(const Tensor& x, U32 element) { return load_bits(x.dtype, address(x, element)); }
   void store_raw(const Tensor& x, U32 element, Id value) { store_bits(x.dtype, address(x, element), value); }
@@ -211,13 +217,6 @@ class Shade {
     dispatch_.port(source.operand, source.begin, bytes, written);
     return module_.load(Type::kU64, at(static_cast<int64_t>(dispatch_.block.size()) - 8));
   }
-  Id address(const Tensor& x, U32 element) {
-    const Id bytes = module_.pure(spv::IMul, Type::kU64,
-                                  {module_.pure(spv::UConvert, Type::kU64, {element.id()}),
-                                   module_.constant(Type::kU64, static_cast<uint64_t>(item_bytes(x.dtype)))});
-    return module_.pure(spv::IAdd, Type::kU64, {x.base, bytes});
-  }
-
   Maker& m_;
   Module module_;
   Dispatch dispatch_;

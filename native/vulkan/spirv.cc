@@ -6,16 +6,17 @@ namespace brasa::vk {
 namespace {
 
 constexpr uint32_t kBlock = 2, kBuiltIn = 11, kOffset = 35, kNoContraction = 42;
-constexpr uint32_t kAligned = 2, kPhysicalBuffer64 = 5348, kGlsl450 = 1;
+constexpr uint32_t kAligned = 2, kPhysicalBuffer64 = 5348, kGlsl450 = 1, kVulkan = 3, kNonPrivate = 32;
 constexpr uint32_t kNumWorkgroups = 24, kWorkgroupId = 26, kGlobalInvocationId = 28, kLocalInvocationIndex = 29,
                    kSubgroupId = 40, kSubgroupLocalInvocationId = 41;
-constexpr uint32_t kWorkgroupScope = 2, kSubgroupScope = 3, kAcquireRelease = 8, kWorkgroupMemory = 256;
+constexpr uint32_t kWorkgroupScope = 2, kSubgroupScope = 3, kAcquireRelease = 8, kWorkgroupMemory = 256,
+                   kMakeAvailable = 0x2000, kMakeVisible = 0x4000;
 
 constexpr uint32_t kDeviceScope = 1;
 
 bool is_float(Type t) { return t == Type::kF32 || t == Type::kF64; }
 uint32_t bytes_of(Type t) {
-  static const uint32_t bytes[] = {0, 0, 1, 2, 4, 8, 4, 8};
+  static const uint32_t bytes[] = {0, 0, 1, 2, 4, 8, 4, 8, 16};
   return bytes[static_cast<int>(t)];
 }
 uint32_t mask_of(Type t) { return t == Type::kU8 ? 0xff : 0xffff; }
@@ -70,6 +71,8 @@ Id Module::type(Type t) {
     case Type::kF64:
       put(capabilities_, spv::Capability, {spv::Float64});
       break;
+    case Type::kU32x4:
+      return known = unique(globals_, spv::TypeVector, {type(Type::kU32), 4});
     default:
       break;
   }
@@ -85,6 +88,10 @@ Id Module::type(Type t) {
 Id Module::constant(Type t, uint64_t bits) {
   if (t == Type::kBool) return unique(globals_, bits ? spv::ConstantTrue : spv::ConstantFalse, {}, type(t));
   const auto low = static_cast<uint32_t>(bits), high = static_cast<uint32_t>(bits >> 32);
+  if (t == Type::kU32x4) {
+    const Id part = constant(Type::kU32, bits);
+    return unique(globals_, spv::ConstantComposite, {part, part, part, part}, type(t));
+  }
   if (bytes_of(t) == 8) return unique(globals_, spv::Constant, {low, high}, type(t));
   return unique(globals_, spv::Constant, {low}, type(t));
 }
@@ -153,7 +160,8 @@ void Module::open_group(uint32_t subgroup) {
   }
   put(capabilities_, spv::Capability, {spv::GroupNonUniform});
   put(capabilities_, spv::Capability, {spv::SubgroupShuffle});
-  const Id before = emit(spv::IMul, Type::kU32, {input(kSubgroupId), constant(Type::kU32, subgroup)});
+  subgroup_ = input(kSubgroupId);
+  const Id before = emit(spv::IMul, Type::kU32, {subgroup_, constant(Type::kU32, subgroup)});
   local_ = emit(spv::IAdd, Type::kU32, {before, input(kSubgroupLocalInvocationId)});
 }
 
@@ -165,15 +173,22 @@ Id Module::shared_place(Type t, Id array, Id index) {
   put(body_, spv::AccessChain, {to, id, array, index});
   return id;
 }
-Id Module::get_shared(Type t, Id array, Id index) { return emit(spv::Load, t, {shared_place(t, array, index)}); }
+Id Module::get_shared(Type t, Id array, Id index) {
+  const Id at = shared_place(t, array, index);
+  return matrices_ ? emit(spv::Load, t, {at, kNonPrivate}) : emit(spv::Load, t, {at});
+}
 void Module::set_shared(Type t, Id array, Id index, Id value) {
   const Id at = shared_place(t, array, index);
-  put(body_, spv::Store, {at, value});
+  if (matrices_)
+    put(body_, spv::Store, {at, value, kNonPrivate});
+  else
+    put(body_, spv::Store, {at, value});
 }
 
 void Module::barrier() {
   const Id scope = constant(Type::kU32, kWorkgroupScope);
-  put(body_, spv::ControlBarrier, {scope, scope, constant(Type::kU32, kAcquireRelease | kWorkgroupMemory)});
+  const uint32_t shown = matrices_ ? kMakeAvailable | kMakeVisible : 0;
+  put(body_, spv::ControlBarrier, {scope, scope, constant(Type::kU32, kAcquireRelease | kWorkgroupMemory | shown)});
 }
 
 Id Module::shuffle(Type t, Id value, Id lane) {
@@ -322,8 +337,9 @@ std::vector<uint32_t> Module::finish() {
   put(body_, spv::FunctionEnd, {});
   Words head = {0x07230203, 0x00010500, 0, bound_, 0};  // SPIR-V 1.5, which Vulkan 1.2 takes
   head.insert(head.end(), capabilities_.begin(), capabilities_.end());
+  head.insert(head.end(), extensions_.begin(), extensions_.end());
   put_text(head, spv::ExtInstImport, {std_}, "GLSL.std.450");
-  put(head, spv::MemoryModel, {kPhysicalBuffer64, kGlsl450});
+  put(head, spv::MemoryModel, {kPhysicalBuffer64, matrices_ ? kVulkan : kGlsl450});
   constexpr uint32_t kCompute = 5;
   Words entry;
   put_text(entry, spv::EntryPoint, {kCompute, main_}, "main");

@@ -15,6 +15,7 @@ using Id = uint32_t;
 // The words of the standard that are used here.
 namespace spv {
 enum Op : uint16_t {
+  Extension = 10,
   ExtInstImport = 11,
   ExtInst = 12,
   MemoryModel = 14,
@@ -33,6 +34,7 @@ enum Op : uint16_t {
   ConstantTrue = 41,
   ConstantFalse = 42,
   Constant = 43,
+  ConstantComposite = 44,
   Function = 54,
   FunctionEnd = 56,
   Variable = 59,
@@ -41,6 +43,7 @@ enum Op : uint16_t {
   AccessChain = 65,
   Decorate = 71,
   MemberDecorate = 72,
+  CompositeConstruct = 80,
   CompositeExtract = 81,
   ConvertFToS = 110,
   ConvertSToF = 111,
@@ -100,12 +103,17 @@ enum Op : uint16_t {
   BranchConditional = 250,
   Return = 253,
   GroupNonUniformShuffle = 345,
+  TypeCooperativeMatrix = 4456,
+  CooperativeMatrixLoad = 4457,
+  CooperativeMatrixStore = 4458,
+  CooperativeMatrixMulAdd = 4459,
 };
 // Of the instruction set GLSL.std.450.
 enum Std : uint32_t { RoundEven = 2, Trunc = 3, Floor = 8, Ceil = 9, Sqrt = 31, Fma = 50 };
 enum Storage : uint32_t { Input = 1, Workgroup = 4, Own = 7, PushConstant = 9, PhysicalBuffer = 5349 };
 enum Name : uint32_t {
   Shader = 1,
+  Float16 = 9,
   Float64 = 10,
   Int64 = 11,
   GroupNonUniform = 61,
@@ -114,12 +122,16 @@ enum Name : uint32_t {
   StorageBuffer8BitAccess = 4448,
   SignedZeroInfNanPreserve = 4466,
   RoundingModeRTE = 4467,
+  BFloat16Type = 5116,
+  BFloat16CooperativeMatrix = 5118,
+  VulkanMemoryModel = 5345,
   PhysicalStorageBufferAddresses = 5347,
+  CooperativeMatrix = 6022,
 };
 enum Mode : uint32_t { LocalSize = 17, PreserveMode = 4461, NearestMode = 4462 };
 }  // namespace spv
 
-enum class Type : uint8_t { kVoid, kBool, kU8, kU16, kU32, kU64, kF32, kF64, kCount };
+enum class Type : uint8_t { kVoid, kBool, kU8, kU16, kU32, kU64, kF32, kF64, kU32x4, kCount };
 
 // What a shader may count on: what of floating-point arithmetic the device leaves as the standard says, and types.
 struct TargetDevice {
@@ -153,6 +165,7 @@ class Module {
   // To be called first of all.
   void open_group(uint32_t subgroup);
   Id group() const { return group_index_; }  // u32, among all of the dispatch
+  Id subgroup() const { return subgroup_; }  // u32, of the work group's, where there are any
   Id local() const { return local_; }        // u32, of the invocation in its work group; subgroups one behind the other
   uint32_t locals() const { return group_; }
   Id shared(Type t, uint32_t count);  // an array, of compute types
@@ -160,6 +173,19 @@ class Module {
   void set_shared(Type t, Id array, Id index, Id value);
   void barrier();                         // of the work group and its shared memory
   Id shuffle(Type t, Id value, Id lane);  // the value of that invocation of the subgroup
+
+  // Matrices whose elements the invocations of a subgroup have together (SPV_KHR_cooperative_matrix). A shader with
+  // them says so first of all; they are read from and written to shared arrays of kU32x4, of which `at` is the place
+  // of the first element and `pitch` how far rows (by_columns: columns) are apart.
+  enum class Element : uint8_t { kF16, kBf16, kF32 };
+  enum class Role : uint8_t { kLeft, kRight, kSum };
+  void open_matrices();
+  Id matrix_type(Element element, uint32_t rows, uint32_t columns, Role role);
+  Id matrix_variable(Id type);  // zeros
+  Id get_matrix(Id type, Id variable);
+  Id load_matrix(Id type, Id array, Id at, Id pitch, bool by_columns);
+  void store_matrix(Id array, Id at, Id pitch, Id value);  // by rows
+  Id multiply_add(Id type, Id left, Id right, Id sum);
 
   // for (i = first; i < count; i += step) { ... } from here to end_loop(); answers i, a u32, which is
   // the first that is not below count after the loop.
@@ -213,12 +239,14 @@ class Module {
   void end_branch(const Branch& at);
 
   uint32_t bound_ = 1, group_;
+  bool matrices_ = false;  // and with them the Vulkan memory model, in which what is shared is said to be
   TargetDevice target_;
-  Words capabilities_, modes_, decorations_, globals_, variables_, body_;
+  Words capabilities_, extensions_, modes_, decorations_, globals_, variables_, body_;
   Id types_[static_cast<int>(Type::kCount)] = {};
+  Id elements_[3] = {};  // of matrices
   std::map<Words, Id> unique_, known_;
   Id std_ = 0, main_ = 0, here_ = 0, block_ = 0, invocation_ = 0, invocations_ = 0;
-  Id groups_across_ = 0, group_index_ = 0, local_ = 0;
+  Id groups_across_ = 0, group_index_ = 0, local_ = 0, subgroup_ = 0;
   std::vector<Id> interface_;
   struct Loop {
     Id header, merge, further, index, next, step;

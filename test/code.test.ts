@@ -1,5 +1,7 @@
 /** Elementwise programs as machine code give what the interpreter gives, to the bit. */
+import { execFileSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
 import fc from 'fast-check';
 import { afterEach, describe, expect, test } from 'vitest';
 import * as b from '../lib/index.js';
@@ -43,6 +45,20 @@ test('where the system gives no executable memory, programs are interpreted, and
   expect(native.machineCode()).toBe(1);
   expect(under('interpreted', f)).toEqual([3, 5, 7]);
   expect(state()).toBe('off (BRASA_JIT=0)');
+});
+
+describe('each instruction set', () => {
+  const root = fileURLToPath(new URL('..', import.meta.url));
+  const fixture = fileURLToPath(new URL('fixtures/code.mjs', import.meta.url));
+  const sets = process.arch === 'arm64' ? ['neon'] : ['v2', 'avx2', 'v4'];
+  for (const isa of sets)
+    test(isa, () => {
+      const result = JSON.parse(execFileSync(process.execPath, [fixture, root, isa], { encoding: 'utf8' }));
+      if (result.absent) return expect(devices()[0]!.isa).not.toBe(isa);
+      const code = state().startsWith('AVX') ? { v4: 'AVX-512', avx2: 'AVX2' }[isa] : undefined;
+      expect(result).toMatchObject({ code: code ?? expect.stringMatching(/^none/), differ: [] });
+      expect(result.kernels > 0).toBe(code !== undefined);
+    });
 });
 
 /** The results of compile(f), whose plans are its own. */

@@ -175,14 +175,24 @@ const geluExact = unary('gelu', {
     return mul(g, add(cdf, mul(x, pdf)));
   },
 });
-const geluTanh = op('geluTanh', {
+/** tanh(sqrt(2 / pi) * (x + 0.044715 x^3)) */
+const geluGate = (x: Tensor): Tensor => tanh(mul(add(x, mul(mul(mul(x, x), x), 0.044715)), Math.sqrt(2 / Math.PI)));
+const geluTanh: (x: Tensor) => Tensor = op('geluTanh', {
   args: (x: Tensor) => {
     asTensor(x, 'gelu');
     return { inputs: [x] };
   },
-  decompose: ([x]) => {
-    const inner = mul(add(x, mul(mul(mul(x, x), x), 0.044715)), Math.sqrt(2 / Math.PI));
-    return mul(mul(x, 0.5), add(tanh(inner), 1));
+  decompose: ([x]) => mul(mul(x, 0.5), add(geluGate(x), 1)),
+  grad: (g, [x]) => [() => geluTanhGrad(g, x)],
+});
+// One kernel that needs x alone, where the parts of the definition would each be kept.
+const geluTanhGrad: (g: Tensor, x: Tensor) => Tensor = op('geluTanhGrad', {
+  args: (g: Tensor, x: Tensor) => ({ inputs: [g, x] }),
+  decompose: ([g, x]) => {
+    const t = geluGate(x);
+    const slope = add(mul(mul(x, x), 3 * 0.044715 * Math.sqrt(2 / Math.PI)), Math.sqrt(2 / Math.PI));
+    const through = mul(mul(x, sub(1, mul(t, t))), slope);
+    return mul(g, mul(add(add(t, 1), through), 0.5));
   },
 });
 /**

@@ -200,7 +200,7 @@ void Gpu::info(DeviceInfo* out) const {
   snprintf(out->name, sizeof out->name, "%.120s", properties_.deviceName);
   const uint32_t version = properties_.apiVersion;
   snprintf(out->isa, sizeof out->isa, "Vulkan %u.%u.%u%s", VK_API_VERSION_MAJOR(version), VK_API_VERSION_MINOR(version),
-           VK_API_VERSION_PATCH(version), features_.matrix.f16.m ? ", f16 matrices" : "");
+           VK_API_VERSION_PATCH(version), features_.matrix.f16.m ? ", matrices" : "");
   out->memory_total = memory_;
   out->memory_free = memory_ - heap.allocated();
   if (budget_) {

@@ -366,8 +366,10 @@ Status plan_depthwise(CpuPlan& plan, const Call& call, Wanted wanted, Depthwise*
     plan.run = wanted == Wanted::dw ? run_depthwise_weight<S> : run_depthwise<S>;
     p->blocks = ceil_div(p->channels, N);
     const Pass& first = *p->pass;
-    p->by_rows = w.h == 3 && w.w == 3 && a.stride_h * a.stride_w * a.dil_h * a.dil_w == 1 && p->src.sw == 1 &&
-                 p->dst.sw == 1 && 2 * p->dst.w > 3 * N;
+    // Padding of at most 2, so that the gradient's taps begin at 0.
+    p->by_rows = w.h == 3 && w.w == 3 && a.pad_h <= 2 && a.pad_w <= 2 &&
+                 a.stride_h * a.stride_w * a.dil_h * a.dil_w == 1 && p->src.sw == 1 && p->dst.sw == 1 &&
+                 2 * p->dst.w > 3 * N;
     const int64_t fit = (kStripBytes / (p->columns * N * int64_t(sizeof(T))) - below - 1) / first.row_mul + 1;
     p->strip = ceil_div(strip, ceil_div(strip, most(1, least(fit, strip))));
     p->strip_rows = p->strip * first.row_step;

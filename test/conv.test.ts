@@ -94,6 +94,10 @@ describe('convolutions of any size', () => {
       const c = int(4, 40);
       return [c, c, [1, int(1, 5), int(1, 5)], { stride: two(1, 3), padding: two(0, 2), dilation: two(1, 2) }, c];
     },
+    'depthwise, wide': () => {
+      const c = int(4, 40);
+      return [c, c, [1, 3, 3], { stride: [1, 1], padding: two(0, 3), dilation: [1, 1] }, c];
+    },
     pointwise: () => {
       const groups = int(1, 3);
       const c = int(8, 30);
@@ -118,7 +122,7 @@ describe('convolutions of any size', () => {
           Options,
           number,
         ];
-        const [h, w] = per >= 32 ? two(14, 44) : two(1, 33);
+        const [h, w] = per >= 32 ? two(14, 44) : [int(1, 33), name.endsWith('wide') ? int(20, 70) : int(1, 33)];
         const fits = (n: number, k: number, d: 0 | 1) => n + 2 * options.padding[d] > options.dilation[d] * (k - 1);
         if (!fits(h, kh, 0) || !fits(w, kw, 1)) continue;
         check([int(1, 3), c, h, w], [o, per || c, kh, kw], { ...options, groups }, int(0, 1) === 1);

@@ -134,25 +134,53 @@ void run_weight_unit(const WeightPlan& w, int64_t count, const T* slab, const S*
   return weight_unit<T, 6, wide>(w, count, slab, g, rows, panel, sum);
 }
 
-// dw = the partial sums added up, in order.
+// The partial sums from `from` on, `size` apart, added up in order.
+template <class T>
+BRASA_INLINE Vec<T> add_up(const T* from, int64_t size, int64_t partials) {
+  Vec<T> total(T(0));
+  for (int64_t s = 0; s < partials; ++s) total += Vec<T>::load(from + s * size);
+  return total;
+}
+
+// dw = the partial sums added up. An output's k are neighbours in a dense dw: they are transposed in blocks of N by N.
 template <class T, class S>
 void add_partials(const WeightPlan& w, const T* sums, S* dw) {
   constexpr int N = Simd<T>::N;
+  constexpr int64_t kBlock = 4 * N;
   const Pass& p = w.pass;
-  const int64_t k = w.channels * p.taps, size = w.groups * k * w.width;
-  parallel(w.groups * k, most(1, 16384 / most(1, w.partials * w.width)), [&](int64_t begin, int64_t end) {
+  const int64_t k = w.channels * p.taps, size = w.groups * k * w.width, blocks = ceil_div(k, kBlock);
+  bool dense = w.dw.sc == p.taps && !w.by_pixel;
+  for (int64_t t = 0; t < p.taps; ++t) dense &= p.weight[t] == t;
+  parallel(w.groups * blocks, most(1, 4096 / most(1, w.partials * w.width)), [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
-      const int64_t group = i / k, kk = i % k, c = kk / p.taps, tap = kk % p.taps;
-      const T* first = sums + group * k * w.width;
-      S* to = dw + group * w.outputs * w.dw.sn + c * w.dw.sc + p.weight[tap];
-      for (int64_t o = 0; o < w.outputs; o += w.by_pixel ? 1 : N) {
-        const T* from = first + (w.by_pixel ? (o * k + kk) * N : kk * w.width + o);
-        Vec<T> total(T(0));
-        for (int64_t s = 0; s < w.partials; ++s) total += Vec<T>::load(from + s * size);
-        if (w.by_pixel)
-          store_one(to + o * w.dw.sn, hsum(total));
-        else
-          for (int64_t j = 0; j < least<int64_t>(N, w.outputs - o); ++j) store_one(to + (o + j) * w.dw.sn, total[j]);
+      const int64_t group = i / blocks, first = i % blocks * kBlock, last = least(k, first + kBlock);
+      const T* const from = sums + group * k * w.width;
+      S* const to = dw + group * w.outputs * w.dw.sn;
+      if (dense) {
+        for (int64_t o = 0; o < w.outputs; o += N)
+          for (int64_t kk = first; kk < last; kk += N) {
+            const int count = int(least<int64_t>(N, last - kk)), lanes = int(least<int64_t>(N, w.outputs - o));
+            typename Simd<T>::Reg r[N];
+            unroll<N>([&](auto j) {
+              r[j] = typename Simd<T>::Reg{};
+              if (j < count) r[j] = (typename Simd<T>::Reg)add_up(from + (kk + j) * w.width + o, size, w.partials).v;
+            });
+            transpose<T>(r);
+            unroll<N>([&](auto j) {
+              if (j < lanes) store_as<T>(to + (o + j) * w.dw.sn + kk, Vec<T>((typename Vec<T>::Raw)r[j]), count);
+            });
+          }
+        continue;
+      }
+      for (int64_t kk = first; kk < last; ++kk) {
+        S* const at = to + kk / p.taps * w.dw.sc + p.weight[kk % p.taps];
+        for (int64_t o = 0; o < w.outputs; o += w.by_pixel ? 1 : N) {
+          const Vec<T> total = add_up(from + (w.by_pixel ? (o * k + kk) * N : kk * w.width + o), size, w.partials);
+          if (w.by_pixel)
+            store_one(at + o * w.dw.sn, hsum(total));
+          else
+            for (int64_t j = 0; j < least<int64_t>(N, w.outputs - o); ++j) store_one(at + (o + j) * w.dw.sn, total[j]);
+        }
       }
     }
   });

@@ -101,7 +101,8 @@ Status plan_pointwise(CpuPlan& plan, const Call& call, bool then) {
   if (!p) return kOutOfMemory;
   plan.state = p;
   Layout in[kMostFollowed], out[kMostFollowing], source = x, result = y;
-  const bool strided = a.stride_h != 1 || a.stride_w != 1;
+  // The gradient may have pixels beyond the last that was read, with stride 1 too.
+  const bool strided = a.stride_h != 1 || a.stride_w != 1 || x.shape[2] != y.shape[2] || x.shape[3] != y.shape[3];
   if (strided) {
     // Forward's output pixels with the channels of x, or g's pixels with the channels of the gradient.
     Layout& compact = gradient ? result : source;

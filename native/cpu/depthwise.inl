@@ -16,7 +16,7 @@ struct Depthwise {
   int64_t top, left, columns, slab_rows;  // the slab; zeros above and to the left of the source
   int64_t strip, strips, strip_rows;      // rows of a pass in a strip; strips; rows of dst in a strip
   int64_t taps;                           // of all passes
-  bool has_bias;
+  bool has_bias, by_rows;
   int64_t partials;  // of the weight's gradient: sums kept apart
   int32_t y;
   const Epilogue* epilogue;  // null: nothing follows
@@ -132,6 +132,62 @@ void run_strip(const Depthwise& p, const T* slab, int64_t r0, const T* w, const 
   }
 }
 
+// 3x3 of stride 1: four rows of a plane, w pixels each, from the slab's rows `pitch` apart: to[i] = bias + taps, i <
+// rows.
+template <class T, class S>
+void four_rows(const T* slab, int64_t pitch, const Vec<T>* taps, T bias, int64_t w, int64_t rows, S* to,
+               int64_t to_row) {
+  using V = Vec<T>;
+  V weight[9];
+  unroll<9>([&](auto t) { weight[t] = taps[t]; });
+  for (int64_t c = 0; c < w; c += V::N) {
+    const int n = int(least<int64_t>(V::N, w - c));
+    V acc[4];
+    unroll<4>([&](auto r) { acc[r] = V(bias); });
+    unroll<6>([&](auto i) {
+      unroll<3>([&](auto j) {
+        const V x = V::load(slab + i * pitch + c + j);
+        unroll<4>([&](auto r) {
+          if constexpr (i.value >= r.value && i.value < r.value + 3) acc[r] = fma(x, weight[(i - r) * 3 + j], acc[r]);
+        });
+      });
+    });
+    unroll<4>([&](auto r) {
+      if (r >= rows) return;
+      if (n == V::N)
+        store_as<T>(to + r * to_row + c, acc[r]);
+      else
+        store_as<T>(to + r * to_row + c, acc[r], n);
+    });
+  }
+}
+
+constexpr int64_t kRowsAtOnce = 4;
+
+// A strip of the planes of a block, by rows: weights and biases as pack_depthwise leaves them.
+template <class T, class S>
+void run_rows(const Depthwise& p, const S* x, int lanes, int64_t r0, int64_t rows, const T* w, const T* biases, T* slab,
+              S* to) {
+  constexpr int N = Simd<T>::N;
+  const Pass& pass = *p.pass;
+  const Columns in = columns_of(-p.left, 1, p.src.w, p.columns);
+  for (int lane = 0; lane < lanes; ++lane) {
+    const S* const plane = x + lane * p.src.sc;
+    for (int64_t r = 0; r < rows + 2; ++r) {
+      const int64_t ih = r0 + r - p.top;
+      if (ih < 0 || ih >= p.src.h)
+        __builtin_memset(slab + r * p.columns, 0, p.columns * sizeof(T));
+      else
+        pack_row<T>(plane + ih * p.src.sh, 1, -p.left, 1, in, p.columns, slab + r * p.columns);
+    }
+    Vec<T> taps[9];
+    for (int64_t t = 0; t < 9; ++t) taps[pass.row[t] * 3 + pass.col[t]] = Vec<T>(w[t * N + lane]);
+    for (int64_t r = 0; r < rows; r += kRowsAtOnce)
+      four_rows<T>(slab + r * p.columns, p.columns, taps, biases[lane], p.dst.w, rows - r,
+                   to + lane * p.dst.sc + r * p.dst.sh, p.dst.sh);
+  }
+}
+
 // Vectors of all channels: weights [block][pass][tap][N], then biases [block][N].
 template <class T, class S>
 void pack_depthwise(const Depthwise& p, const S* w, const S* bias, int64_t bias_step, T* to) {
@@ -149,7 +205,7 @@ void pack_depthwise(const Depthwise& p, const S* w, const S* bias, int64_t bias_
 
 template <class T>
 int64_t slab_size(const Depthwise& p) {
-  return p.slab_rows * p.columns * Simd<T>::N;
+  return (p.slab_rows + kRowsAtOnce) * p.columns * Simd<T>::N + 2 * Simd<T>::N;
 }
 
 template <class S>
@@ -171,14 +227,19 @@ Status run_depthwise(const CpuPlan& plan, const Args& args) {
       const int64_t strip = task % p.strips, block = task / p.strips % p.blocks, n = task / (p.strips * p.blocks);
       const int64_t c0 = block * N, row0 = strip * p.strip_rows, rows = least(p.strip_rows, p.dst.h - row0);
       const int lanes = int(least<int64_t>(N, p.channels - c0));
-      pack_strip(p, static_cast<const S*>(args.in[0]) + n * p.src.sn + c0 * p.src.sc, lanes, strip * p.strip, slab);
-      run_strip(p, slab, strip * p.strip, weights + block * p.taps * N, biases + c0, result);
+      const S* x = static_cast<const S*>(args.in[0]) + n * p.src.sn + c0 * p.src.sc;
+      const T* w = weights + block * p.taps * N;
       S* to = static_cast<S*>(args.out[p.y]) + n * p.dst.sn + c0 * p.dst.sc + row0 * p.dst.sh;
-      if (p.dst.sh == p.dst.w * p.dst.sw)
-        from_lanes(result, p.dst.sc, p.dst.sw, lanes, rows * p.dst.w, to);
-      else
-        for (int64_t r = 0; r < rows; ++r)
-          from_lanes(result + r * p.dst.w * N, p.dst.sc, p.dst.sw, lanes, p.dst.w, to + r * p.dst.sh);
+      if (p.by_rows) {
+        run_rows(p, x, lanes, row0, rows, w, biases + c0, slab, to);
+      } else {
+        pack_strip(p, x, lanes, strip * p.strip, slab);
+        run_strip(p, slab, strip * p.strip, w, biases + c0, result);
+        const bool dense = p.dst.sh == p.dst.w * p.dst.sw;
+        for (int64_t r = 0; r < (dense ? 1 : rows); ++r)
+          from_lanes(result + r * p.dst.w * N, p.dst.sc, p.dst.sw, lanes, dense ? rows * p.dst.w : p.dst.w,
+                     to + r * p.dst.sh);
+      }
       if (!p.epilogue) continue;
       const int64_t at[] = {n, c0, row0, 0}, size[] = {1, lanes, rows, p.dst.w};
       if (finish_block(*p.epilogue, args, at, size) != kOk) __atomic_store_n(&failed, true, __ATOMIC_RELAXED);
@@ -305,6 +366,10 @@ Status plan_depthwise(CpuPlan& plan, const Call& call, Wanted wanted, Depthwise*
     plan.run = wanted == Wanted::dw ? run_depthwise_weight<S> : run_depthwise<S>;
     p->blocks = ceil_div(p->channels, N);
     const Pass& first = *p->pass;
+    // Padding of at most 2, so that the gradient's taps begin at 0.
+    p->by_rows = w.h == 3 && w.w == 3 && a.pad_h <= 2 && a.pad_w <= 2 &&
+                 a.stride_h * a.stride_w * a.dil_h * a.dil_w == 1 && p->src.sw == 1 && p->dst.sw == 1 &&
+                 2 * p->dst.w > 3 * N;
     const int64_t fit = (kStripBytes / (p->columns * N * int64_t(sizeof(T))) - below - 1) / first.row_mul + 1;
     p->strip = ceil_div(strip, ceil_div(strip, most(1, least(fit, strip))));
     p->strip_rows = p->strip * first.row_step;

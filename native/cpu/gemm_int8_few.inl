@@ -93,6 +93,32 @@ void each_group(int64_t m, const F& f) {
   if (i < m) f(Int<1>{}, i);
 }
 
+// out[r] = row r of a, in words, rows `ld` vectors apart, by a column: `whole` vectors of it, and its last, if any.
+template <int R>
+void few_column(int64_t whole, const uint8_t* column, Pairs words, const I32* a, int64_t ld, const I32* last,
+                int32_t* out) {
+  constexpr int BYTES = 2 * I32::N;
+  using Reg = MultiplyPairs::Reg;
+  Reg sum[R];
+  unroll<R>([&](auto r) { sum[r] = Reg{}; });
+  for (int64_t l = 0; l < whole; ++l, column += BYTES) {
+    __builtin_prefetch(column + 1024);
+    const Words::Reg word = (Words::Reg)words.along(column).v;
+    unroll<R>([&](auto r) { sum[r] = MultiplyPairs::dot(sum[r], (Words::Reg)a[r * ld + l].v, word); });
+  }
+  if (last)
+    unroll<R>(
+        [&](auto r) { sum[r] = MultiplyPairs::dot(sum[r], (Words::Reg)a[r * ld + whole].v, (Words::Reg)last->v); });
+  // By way of memory: what reads halves of a sum, as hsum does, would keep g++ from giving it a register.
+  unroll<R>([&](auto r) {
+    int32_t lanes[I32::N];
+    I32((I32::Raw)sum[r]).store(lanes);
+    uint32_t total = 0;
+    for (int i = 0; i < I32::N; ++i) total += uint32_t(lanes[i]);
+    out[r] = int32_t(total);
+  });
+}
+
 // Columns of B along K: a is packed into words once, and each column meets all its rows.
 inline Status few_along(const Shape& s, const Operands<uint8_t, int32_t>& o, Pairs of_a, Pairs of_b) {
   constexpr int N = I32::N, BYTES = 2 * N;
@@ -110,20 +136,11 @@ inline Status few_along(const Shape& s, const Operands<uint8_t, int32_t>& o, Pai
   parallel(s.n, ceil_div(kChunk / 2, s.m * s.k + 1), [&](int64_t begin, int64_t end) {
     for (int64_t j = begin; j < end; ++j) {
       const uint8_t* const column = o.b + j * s.b_col;
+      const I32 last = whole < blocks ? block(column, 1, whole * BYTES, of_b) : I32(0);
       each_group(s.m, [&](auto rows, int64_t i) {
-        typename MultiplyPairs::Reg sum[rows.value] = {};
-        const I32* const mine = a + i * blocks;
-        const auto add = [&](int64_t l, I32 word) __attribute__((always_inline)) {
-          unroll<rows.value>([&](auto r) {
-            sum[r] = MultiplyPairs::dot(sum[r], (Words::Reg)mine[r * blocks + l].v, (Words::Reg)word.v);
-          });
-        };
-        for (int64_t l = 0; l < whole; ++l) {
-          __builtin_prefetch(column + l * BYTES + 1024);
-          add(l, of_b.along(column + l * BYTES));
-        }
-        if (whole < blocks) add(whole, block(column, 1, whole * BYTES, of_b));
-        unroll<rows.value>([&](auto r) { o.y[(i + r) * s.y_row + j * s.y_col] = hsum(I32((I32::Raw)sum[r])); });
+        int32_t out[rows.value];
+        few_column<rows.value>(whole, column, of_b, a + i * blocks, blocks, whole < blocks ? &last : nullptr, out);
+        for (int r = 0; r < rows.value; ++r) o.y[(i + r) * s.y_row + j * s.y_col] = out[r];
       });
     }
   });

@@ -125,7 +125,8 @@ template <class S, int R, int J>
 void dot_kernel(int64_t k, const Compute<S>* a, int64_t a_row, const S* b, int64_t b_col, Compute<S>* out) {
   using T = Compute<S>;
   using V = Simd<T>;
-  typename V::Reg acc[R][J] = {};
+  typename V::Reg acc[R][J];
+  unroll<R>([&](auto i) { unroll<J>([&](auto j) { acc[i][j] = typename V::Reg{}; }); });
   int64_t kk = 0;
   for (; kk + V::N <= k; kk += V::N) {
     typename V::Reg x[J];
@@ -142,8 +143,10 @@ void dot_kernel(int64_t k, const Compute<S>* a, int64_t a_row, const S* b, int64
       unroll<R>([&](auto i) { acc[i][j] += (typename V::Reg)Vec<T>::load(a + i * a_row + kk, n).v * x; });
     });
   }
-  unroll<R>(
-      [&](auto i) { unroll<J>([&](auto j) { out[i * J + j] = hsum(Vec<T>((typename Vec<T>::Raw)acc[i][j])); }); });
+  // All by way of memory: what reads halves of a sum, as hsum does, would keep g++ from giving it a register.
+  T lanes[R * J * V::N];
+  unroll<R>([&](auto i) { unroll<J>([&](auto j) { V::store(lanes + (i * J + j) * V::N, acc[i][j]); }); });
+  for (int p = 0; p < R * J; ++p) out[p] = hsum(Vec<T>::load(lanes + p * V::N));
 }
 
 constexpr int kDotRows = BRASA_SIMD_BYTES == 64 ? 6 : 2, kDotCols = 4;

@@ -20,6 +20,7 @@ import {
   randint,
   randn,
   scope,
+  synchronize,
   type Tensor,
   tensor,
   TraceError,
@@ -116,6 +117,19 @@ describe('order', () => {
     manualSeed(3);
     const mine = [compiled.async(ones([64])), randn([2]), compiled.async(ones([64])), compiled(ones([64]))];
     expect((await Promise.all(mine)).map((y) => y.toArray())).toEqual(eager);
+  });
+
+  test('synchronize() waits for what is in flight', async () => {
+    const { run, x } = slow(300);
+    let settled = false;
+    const result = run(x).then(() => {
+      settled = true;
+    });
+    synchronize();
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    expect(settled).toBe(true);
+    await result;
+    expect(() => synchronize('nowhere')).toThrow("unknown device 'nowhere'");
   });
 
   test('500 calls at once', async () => {

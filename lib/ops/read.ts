@@ -1,5 +1,6 @@
 /** Reading values out of tensors: always copies, as numbers. */
 import { asTensor } from '../core/define.js';
+import { defaultDevice, deviceIndex } from '../core/device.js';
 import type { DType, TypedArray } from '../core/dtype.js';
 import { dtypeInfo } from '../core/dtype.js';
 import { ArgumentError, ShapeError, describe } from '../core/error.js';
@@ -28,6 +29,16 @@ function raw(x: Tensor, name: string): TypedArray {
   }
   if (dense !== x) dense.dispose();
   return out;
+}
+
+/**
+ * Waits until a device has done all that was asked of it, programs in flight included: for timing, since a device may be behind. What
+ * reads a value waits by itself. (torch.cuda.synchronize)
+ * @throws DeviceError when there is no such device, or it was lost
+ */
+export function synchronize(device: string = defaultDevice()): void {
+  const status = native.waitFor(deviceIndex(device));
+  if (status !== 0) throw statusError(status, 'what the device was asked for failed', 'synchronize', device);
 }
 
 /** The elements, row-major, as a copy of raw bytes of the dtype. */

@@ -34,7 +34,7 @@ test('a name selects an op in every group; without PyTorch it says so', () => {
     .trim()
     .split('\n')
     .map((line) => JSON.parse(line) as { group: string; case: string });
-  expect(new Set(rows.map((row) => row.group))).toEqual(new Set(['ops', 'overhead']));
+  expect(new Set(rows.map((row) => row.group))).toEqual(new Set(['ops', 'kernels', 'overhead']));
   for (const row of rows) expect(row.case).toMatch(/^add\b/);
   expect(stderr).toMatch(/no PyTorch, ours only/);
 });

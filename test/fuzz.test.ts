@@ -15,6 +15,7 @@ const skipped = new Set([
   'valueAndGrad',
   'collectGarbage',
   'manualSeed',
+  'setThreads',
 ]);
 const functions = Object.entries(brasa).filter(
   ([name, value]) => typeof value === 'function' && !/^[A-Z]/.test(name) && !skipped.has(name),

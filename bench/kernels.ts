@@ -119,6 +119,12 @@ interface TrainedRow extends Row {
   readonly index?: readonly [shape: readonly number[], end: number];
 }
 
+/** The rows of `forward` that begin with `start`, with the gradients of the first `by` inputs. */
+const andBackward = (start: string, by: number, joint = ' '): TrainedRow[] =>
+  forward
+    .filter(({ name }) => name.startsWith(start))
+    .map((row) => ({ ...row, name: `${row.name}${joint}forward and backward`, by }));
+
 const trained: readonly TrainedRow[] = [
   {
     name: 'cross-entropy [4096, 32000] forward and backward',
@@ -136,23 +142,9 @@ const trained: readonly TrainedRow[] = [
     call: (w, i) => embedding(i, w),
     torch: 'torch.nn.functional.embedding(x1, x0)',
   },
-  {
-    name: 'layer norm [8192, 1024] forward and backward',
-    shapes: [[8192, 1024], [1024], [1024]],
-    by: 3,
-    call: (x, w, b) => layerNorm(x, [1024], w, b),
-    torch: 'torch.nn.functional.layer_norm(x0, (1024,), x1, x2)',
-  },
-  {
-    name: 'softmax [8192, 1024] forward and backward',
-    shapes: [[8192, 1024]],
-    by: 1,
-    call: (x) => softmax(x),
-    torch: 'torch.softmax(x0, -1)',
-  },
-  ...forward
-    .filter(({ name }) => name.startsWith('causal'))
-    .map((row): TrainedRow => ({ ...row, name: `${row.name}, forward and backward`, by: 3 })),
+  ...andBackward('layer norm', 3),
+  ...andBackward('softmax', 1),
+  ...andBackward('causal', 3, ', '),
 ];
 
 /** One call with its gradients; the gradient that comes in is dense, made once. */

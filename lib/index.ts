@@ -12,6 +12,7 @@ export { type GradcheckOptions, gradcheck } from './autograd/check.js';
 export { type GradOptions, grad, valueAndGrad } from './autograd/functions.js';
 export { type InputGrad, type Operand, type OpRule, op, opMany } from './core/define.js';
 export {
+  closeDevice,
   type DeviceDescription,
   devices,
   emptyCache,
@@ -19,6 +20,7 @@ export {
   memoryStats,
   setThreads,
 } from './core/device.js';
+export { isDeterministic, setDeterministic } from './core/deterministic.js';
 export { type DType, dtypes, type TypedArray } from './core/dtype.js';
 export {
   ArgumentError,

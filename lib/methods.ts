@@ -27,7 +27,7 @@ import * as view from './ops/view.js';
 /** Exports of those files that are no methods: their first operand is not the subject, or they are internal. */
 const free = [
   'fullOp', 'where', 'reluGrad', 'wrapDim', 'wrapDims', 'checkShape', 'sumTo', 'embedding', 'oneHot', 'flatNonzero', 'conv2d',
-  'batchNorm', 'linear',
+  'batchNorm', 'linear', 'setConvPrecision', 'getConvPrecision', 'synchronize',
 ] as const; // biome-ignore format: a list
 
 type Method<F> = F extends (x: never, ...rest: infer A) => infer R ? (...rest: A) => R : never;

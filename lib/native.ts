@@ -107,6 +107,7 @@ export interface Native {
     liveStorages: number;
   };
   trim(device: number): void;
+  closeDevice(device: number): number;
   devices(): DeviceRow[];
   /** Ids of the KERNEL ops that a device has a kernel of. */
   kernels(device: number): number[];

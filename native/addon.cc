@@ -1,4 +1,5 @@
-// The Node-API surface: slots (tensors' storages), plans, run. No logic of any op; the only source that knows Node-API.
+// The Node-API surface: slots (tensors' storages), plans, run. No logic of any op. What there is to know of
+// ops and devices is told by addon_table.cc; nothing else knows Node-API.
 // Hot calls take their operands from one block of memory shared with JavaScript, so that only objects cross:
 //
 // words, Int32: [0] plan, [1] status, [2..7] output slots (-1: allocate, -2: allocate into the current group),
@@ -11,6 +12,7 @@
 
 #include <memory>
 
+#include "addon_table.h"
 #include "cpu/backend.h"
 #include "cpu/isa.h"
 #include "cpu/jit/jit.h"
@@ -387,56 +389,6 @@ napi_value trim(napi_env env, napi_callback_info info) {
   return nullptr;
 }
 
-napi_value devices(napi_env env, napi_callback_info) {
-  napi_value out;
-  napi_create_array(env, &out);
-  for (int i = 0; i < device_count(); ++i) {
-    DeviceInfo d;
-    const Backend& backend = device(i)->backend;
-    backend.info(backend.self, &d);
-    napi_value object;
-    napi_create_object(env, &object);
-    set(env, object, "backend", string(env, backend.name));
-    set(env, object, "name", string(env, d.name));
-    set(env, object, "isa", string(env, d.isa));
-    set(env, object, "memoryTotal", number(env, static_cast<double>(d.memory_total)));
-    set(env, object, "memoryFree", number(env, static_cast<double>(d.memory_free)));
-    set(env, object, "threads", number(env, d.threads));
-    set(env, object, "emulated", number(env, d.emulated));
-    set(env, object, "messages", number(env, static_cast<double>(d.messages)));
-    set(env, object, "dtypes", number(env, d.dtypes));
-    set(env, object, "type", string(env, d.type));
-    set(env, object, "objects", number(env, static_cast<double>(d.objects)));
-    set(env, object, "vnni", number(env, i == 0 && cpu::has_vnni()));
-    set(env, object, "bf16", number(env, i == 0 && cpu::has_bf16()));
-    set(env, object, "code", string(env, i == 0 ? cpu::jit::state() : ""));
-    napi_set_element(env, out, i, object);
-  }
-  return out;
-}
-
-// kernels(device) -> ids of ops that it has a kernel of
-napi_value kernels(napi_env env, napi_callback_info info) {
-  Arguments args(env, info);
-  napi_value out;
-  napi_create_array(env, &out);
-  const Device* on = device(args.integer(0));
-  uint32_t count = 0;
-  const auto add = [&](int32_t op) {
-    if (on && on->backend.has(on->backend.self, op)) napi_set_element(env, out, count++, number(env, op));
-  };
-#define KERNEL(id, name) add(id);
-#define UNARY(id, name, types, result, expr)
-#define BINARY UNARY
-#define TERNARY UNARY
-#include "ops.def"
-#undef KERNEL
-#undef UNARY
-#undef BINARY
-#undef TERNARY
-  return out;
-}
-
 // leave(): the process, or a thread of it, is about to end
 napi_value leave(napi_env, napi_callback_info) {
   for (int i = 0; i < device_count(); ++i) {
@@ -444,6 +396,18 @@ napi_value leave(napi_env, napi_callback_info) {
     if (backend.leave) backend.leave(backend.self);
   }
   return nullptr;
+}
+
+// closeDevice(device) -> status, when all that it was given is done: kUnsupported where there is nothing to close
+napi_value close_device(napi_env env, napi_callback_info info) {
+  Arguments args(env, info);
+  Device* on = device(args.integer(0));
+  if (!on || !on->backend.close) return number(env, kUnsupported);
+  args.env->jobs.wait_all();
+  Weak weak(env);
+  args.env->slots.sweep(true, weak);
+  on->allocator.trim();
+  return number(env, on->backend.close(on->backend.self));
 }
 
 // openLibrary(path) -> '' or, when it gives no device, the reason.
@@ -531,50 +495,6 @@ napi_value map_file_of(napi_env env, napi_callback_info info) {
   return out;
 }
 
-// table -> { ops: [{ id, name, arity, types, result }], dtypes: [{ id, name, bytes, compute }] }; arity 0 is a KERNEL.
-napi_value table(napi_env env) {
-  napi_value out, ops, dtypes;
-  napi_create_object(env, &out);
-  napi_create_array(env, &ops);
-  napi_create_array(env, &dtypes);
-  uint32_t count = 0;
-  auto op = [&](int id, const char* name, int arity, const char* types, const char* result) {
-    napi_value row;
-    napi_create_object(env, &row);
-    set(env, row, "id", number(env, id));
-    set(env, row, "name", string(env, name));
-    set(env, row, "arity", number(env, arity));
-    set(env, row, "types", string(env, types));
-    set(env, row, "result", string(env, result));
-    napi_set_element(env, ops, count++, row);
-  };
-#define UNARY(id, name, types, result, expr) op(id, #name, 1, #types, #result);
-#define BINARY(id, name, types, result, expr) op(id, #name, 2, #types, #result);
-#define TERNARY(id, name, types, result, expr) op(id, #name, 3, #types, #result);
-#define KERNEL(id, name) op(id, #name, 0, "", "");
-#include "ops.def"
-#undef UNARY
-#undef BINARY
-#undef TERNARY
-#undef KERNEL
-  count = 0;
-  auto dtype = [&](int id, const char* name, int bytes, const char* compute) {
-    napi_value row;
-    napi_create_object(env, &row);
-    set(env, row, "id", number(env, id));
-    set(env, row, "name", string(env, name));
-    set(env, row, "bytes", number(env, bytes));
-    set(env, row, "compute", string(env, compute));
-    napi_set_element(env, dtypes, count++, row);
-  };
-#define DTYPE(id, name, ctype, bytes, compute) dtype(id, #name, bytes, #compute);
-#include "dtypes.def"
-#undef DTYPE
-  set(env, out, "ops", ops);
-  set(env, out, "dtypes", dtypes);
-  return out;
-}
-
 napi_value init(napi_env env, napi_value exports) {
   // The shared block is JavaScript's (external buffers are forbidden in some embedders), held for as long as the
   // environment lives.
@@ -612,6 +532,7 @@ napi_value init(napi_env env, napi_value exports) {
                    {"openLibrary", open_library_of},
                    {"kernels", kernels},
                    {"leave", leave},
+                   {"closeDevice", close_device},
                    {"explain", explain},
                    {"waitFor", wait_for},
                    {"limitIsa", limit_isa},

@@ -16,6 +16,7 @@ enum Status : int32_t {
   kInvalid = 3,          // a descriptor that TypeScript should have refused
   kIndexOutOfRange = 4,  // fault[0]: the index, fault[1]: the size it must stay below
   kDeviceLost = 5,
+  kInUse = 6,  // of close: something of the device is alive
 };
 
 enum DType : int32_t {
@@ -106,6 +107,8 @@ struct Backend {
   void (*drop_graph)(void* self, Graph* graph);
   bool (*has)(void* self, int32_t op);  // a kernel of this op, for some calls at least
   void (*leave)(void* self);            // or null; a process or thread ends: what serves later ones is kept
+  // Or null where there is nothing to close. Gives back all that it holds; the next use opens it anew, a lost one too.
+  Status (*close)(void* self);
 };
 
 // ---- backends in libraries of their own

@@ -6,6 +6,8 @@ import {
   gradients,
   IndexError,
   gather,
+  matmul,
+  full,
   manualSeed,
   memoryStats,
   noGrad,
@@ -257,6 +259,26 @@ describe('compile', () => {
     expect(double(tensor([[3, 4, 5]]).at('...', [0, 2]), { by: 2 }).y.toArray()).toEqual([[6, 8]]);
     expect(double.stats().programs).toBe(4);
     expect(double.explain()).toContain('mul');
+  });
+
+  test('disposed of, it gives its memory back at once, also with a call under way, and records again when it is called', async () => {
+    const f = compile((x: Tensor) => matmul(matmul(x, x), x));
+    const x = full([256, 256], 2 ** -8);
+    f(x).dispose();
+    const arena = f.stats().arenaBytes;
+    expect(arena).toBeGreaterThan(0);
+    const under = f.async(x);
+    const before = memoryStats().liveBytes;
+    f.dispose();
+    expect(before - memoryStats().liveBytes).toBeGreaterThanOrEqual(arena);
+    expect(f.stats()).toMatchObject({ programs: 0, arenaBytes: 0 });
+    expect((await under).at(0, 0).item()).toBe(2 ** -8);
+    {
+      using once = compile((y: Tensor) => y.mul(2));
+      expect(once(tensor([1, 2])).toArray()).toEqual([2, 4]);
+    }
+    expect(f(tensor([[2]])).item()).toBe(8);
+    expect(f.stats()).toMatchObject({ programs: 1, traces: 2 });
   });
 
   test('results are new at each run, detached, and not what they were made of', () => {

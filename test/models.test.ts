@@ -368,5 +368,7 @@ describe('decoding', () => {
     expect(() => new models.KeyValueCache(model, { length: 25 })).toThrow(/sees 24 tokens at most/);
     expect(() => model.forward(randint(0, 23, [1, 25]))).toThrow(/T up to 24, got \(1,25\)/);
     expect(() => models.sampleToken(ones([2, 3]), 1, 0)).toThrow(/topK is a positive integer/);
+    expect(() => models.gpt2({ numLayers: -1 })).toThrow(/numLayers must be a positive integer, got -1/);
+    expect(() => models.sampleToken(ones([2, 3]), 0)).toThrow(/temperature is above 0, got 0/);
   });
 });

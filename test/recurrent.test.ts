@@ -176,6 +176,7 @@ describe.each(Object.keys(kinds) as (keyof typeof kinds)[])('%s', (kind) => {
     expect(() => run(layer, x(), [randn([1, 3, 4]), randn([1, 3, 4])])).toThrow(
       `[${kind}] the state is (1,2,4), got (1,3,4)`,
     );
+    expect(() => run(layer, null as never)).toThrow(`[${kind}] expected a tensor, got null`);
     expect(() => make({ numLayers: 0 })).toThrow('numLayers must be a positive integer');
     expect(() => make({ dropout: 2 })).toThrow('dropout is from 0 to 1');
   });

@@ -193,6 +193,8 @@ describe('what was compiled is answered bit for bit by what was loaded', () => {
     const losses = Array.from({ length: 3 }, () => loaded(...args).item());
     expect(losses).toEqual(Array.from({ length: 3 }, () => step(...args).item()));
     expect(new Set(losses).size).toBe(3);
+    loaded.dispose();
+    expect(() => loaded(...args)).toThrow('[loadProgram] the function was disposed of: load it again');
   });
 
   test('every op, with its gradients', async () => {

@@ -176,6 +176,11 @@ describe('promotion follows PyTorch', () => {
   });
 });
 
+test('what takes no tensor first is no method', () => {
+  for (const name of ['setConvPrecision', 'getConvPrecision', 'synchronize', 'where', 'cat'])
+    expect(name in ones([1]), name).toBe(false);
+});
+
 test('indices: ranges, tensors, masks', () => {
   const x = arange(12).reshape([3, 4]);
   expect(x.at(-1).toArray()).toEqual([8, 9, 10, 11]);

@@ -1,70 +1,11 @@
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { crossEntropy, defaultGenerator, manualSeed, mseLoss, mul, randn, relu, Tensor, tensor } from 'brasa';
+import { crossEntropy, manualSeed, mseLoss, mul, randn, relu, type Tensor, tensor } from 'brasa';
 import { DataLoader, TensorDataset } from 'brasa/data';
 import { Accuracy, ConfusionMatrix } from 'brasa/metrics';
-import { BatchNorm1d, Dropout, Linear, Sequential } from 'brasa/nn';
-import { Adam, OneCycleLR, SGD, StepLR } from 'brasa/optim';
-import {
-  type Callback,
-  checkpoint,
-  earlyStopping,
-  evaluate,
-  type FitOptions,
-  fit,
-  history,
-  lineCharts,
-  loadCheckpoint,
-  predict,
-  progress,
-  saveCheckpoint,
-  sparkline,
-  terminateOnNaN,
-} from 'brasa/train';
-import { afterAll, beforeEach, describe, expect, it } from 'vitest';
-
-const folder = mkdtempSync(join(tmpdir(), 'brasa-train-'));
-afterAll(() => rmSync(folder, { recursive: true, force: true }));
-let folders = 0;
-const fresh = () => join(folder, String(folders++));
-
-beforeEach(() => {
-  manualSeed(0);
-});
-
-/** Points (n,2) in two classes, by the sign of their product: no line parts them. */
-function points(n: number): TensorDataset<[Tensor, Tensor]> {
-  const xy = randn([n, 2]);
-  const data = xy.dataSync();
-  const labels = Int32Array.from({ length: n }, (_, i) => (data[2 * i]! * data[2 * i + 1]! > 0 ? 1 : 0));
-  return new TensorDataset(xy, tensor(labels));
-}
-
-/** A training with everything that has state: dropout, batch norm, moments, a schedule, a shuffled loader. */
-function setup(seed = 0) {
-  manualSeed(1);
-  const data = points(100);
-  manualSeed(seed);
-  const model = new Sequential(new Linear(2, 16), new BatchNorm1d(16), relu, new Dropout(0.2), new Linear(16, 2));
-  const optimizer = new Adam(model.parameters(), { lr: 0.01 });
-  const schedule = new OneCycleLR(optimizer, { maxLr: 0.02, totalSteps: 100 });
-  const train = new DataLoader(data, { batchSize: 16, shuffle: true, seed: 3 }); // 7 batches, the last of 4
-  const options = { train, loss: crossEntropy, optimizer, schedule, scheduleEvery: 'batch' } as const;
-  return { data, model, optimizer, schedule, train, options };
-}
-
-const values = (model: Sequential) =>
-  Object.fromEntries(Object.entries(model.stateDict()).map(([name, x]) => [name, x.toArray()]));
-
-/** Aborts when `step` steps are done. */
-function abortAt(step: number): { signal: AbortSignal; callback: Callback } {
-  const controller = new AbortController();
-  return {
-    signal: controller.signal,
-    callback: { onBatchEnd: (run) => run.step === step && controller.abort() } as Callback,
-  };
-}
+import { type BatchNorm1d, Linear, Sequential } from 'brasa/nn';
+import { Adam, clipGradNorm_, SGD, StepLR } from 'brasa/optim';
+import { type Callback, evaluate, type FitOptions, fit, predict } from 'brasa/train';
+import { describe, expect, it } from 'vitest';
+import { abortAt, points, setup, values } from './train/setup.js';
 
 describe('fit', () => {
   it('learns what a line cannot', async () => {
@@ -91,7 +32,6 @@ describe('fit', () => {
     const compiled = setup();
     await fit(compiled.model, { ...compiled.options, epochs: 2, clipNorm: 0.5 });
     const b = setup();
-    const { clipGradNorm_ } = await import('brasa/optim');
     for (let epoch = 0; epoch < 2; epoch++) {
       for await (const [x, y] of b.train) {
         b.optimizer.zeroGrad();
@@ -312,7 +252,6 @@ describe('fit', () => {
 
   it('hears timers and signals in the middle of an epoch', async () => {
     const { model, options } = setup();
-    const start = performance.now();
     const endless = {
       *[Symbol.iterator]() {
         for (;;) yield [randn([8, 2]), tensor(new Int32Array(8))] as const;
@@ -325,8 +264,7 @@ describe('fit', () => {
       epochs: 1,
       signal: AbortSignal.timeout(100),
     });
-    expect(stopped).toBe('aborted');
-    expect(performance.now() - start).toBeLessThan(5000);
+    expect(stopped).toBe('aborted'); // deaf, it would never end
   });
 });
 
@@ -345,266 +283,5 @@ describe('evaluate and predict', () => {
     expect(results.accuracy).toBeCloseTo(right / 100, 12);
     expect(results.matrix.flat().reduce((a, b) => a + b)).toBe(100);
     expect(values(model)).toEqual(before);
-  });
-});
-
-describe('callbacks', () => {
-  /** A training whose validation losses are given, the epoch's number in the model's one weight. */
-  function scripted(losses: number[]) {
-    const model = new Sequential(new Linear(1, 1, { bias: false }));
-    let epoch = 0;
-    const options = {
-      train: [0],
-      validation: [0],
-      step: () =>
-        mul(model.parameters()[0]!, 0)
-          .sum()
-          .add(losses[epoch - 1]!),
-      optimizer: new SGD(model.parameters(), { lr: 0 }),
-      epochs: losses.length,
-    };
-    const counter: Callback = {
-      onEpochStart: (run) => {
-        epoch = run.epoch;
-        model.loadStateDict({ '0.weight': tensor([[epoch]]) });
-      },
-    };
-    return { model, options, counter, weight: () => model.parameters()[0]!.item() };
-  }
-
-  it('earlyStopping waits, stops, and restores the best', async () => {
-    const { model, options, counter, weight } = scripted([5, 3, 4, 2.95, 4, 1]);
-    const early = earlyStopping({ monitor: 'validation.loss', patience: 1, minDelta: 0.1, restoreBest: true });
-    const { epochs, stopped } = await fit(model, { ...options, callbacks: [counter, early] });
-    expect([epochs.length, stopped, weight()]).toEqual([4, 'earlyStopping', 2]);
-  });
-
-  it('earlyStopping watches what is to grow', async () => {
-    const { model, options, counter } = scripted([1, 2, 1, 1]);
-    const early = earlyStopping({ monitor: 'train.loss', mode: 'max' });
-    expect((await fit(model, { ...options, callbacks: [counter, early] })).epochs).toHaveLength(3);
-  });
-
-  it('earlyStopping says what it can watch', async () => {
-    expect(() => earlyStopping({ monitor: 'validation.accuracy' })).toThrow("mode 'max' or 'min'");
-    const { model, options, counter } = scripted([1]);
-    const run = fit(model, { ...options, callbacks: [counter, earlyStopping({ monitor: 'valid.loss' })] });
-    await expect(run).rejects.toThrow('there is: train.loss, validation.loss');
-  });
-
-  it('terminateOnNaN stops at the first loss that is no number', async () => {
-    const { model, options, counter } = scripted([1, Number.NaN, 1]);
-    const { epochs, stopped } = await fit(model, { ...options, callbacks: [counter, terminateOnNaN()] });
-    expect([epochs.length, stopped]).toEqual([1, 'nan']);
-  });
-
-  it('history records the steps', async () => {
-    const { model, options } = setup();
-    const [all, some] = [history(), history({ every: 3 })];
-    const metrics = { accuracy: new Accuracy(), matrix: new ConfusionMatrix() };
-    const { epochs } = await fit(model, { ...options, metrics, epochs: 1, callbacks: [all, some] });
-    expect(all.metrics.accuracy!.at(-1)).toBe(epochs[0]!.train.accuracy);
-    expect(Object.keys(some.metrics)).toEqual(['accuracy']);
-    expect(all.steps).toEqual([1, 2, 3, 4, 5, 6, 7]);
-    expect(some.steps).toEqual([3, 6]);
-    const { loss } = all;
-    expect(some.loss[1]).toBeCloseTo((loss[3]! + loss[4]! + loss[5]!) / 3, 12);
-    const weighted = loss.reduce((sum, value, i) => sum + value * (i < 6 ? 16 : 4), 0);
-    expect(epochs[0]!.train.loss).toBeCloseTo(weighted / 100, 12);
-  });
-
-  it('checkpoint keeps the newest, the best and the last few', async () => {
-    const { model, options, counter } = scripted([5, 3, 4, 6]);
-    const dir = fresh();
-    await fit(model, { ...options, callbacks: [checkpoint(dir, { best: 'validation.loss', keep: 2 }), counter] });
-    expect(readdirSync(dir).sort()).toEqual(['best', 'checkpoint.safetensors', 'epoch-3', 'epoch-4']);
-    const weights = [];
-    for (const name of ['', 'best', 'epoch-3', 'epoch-4']) {
-      const { fit: state } = await loadCheckpoint(join(dir, name), { model });
-      weights.push([model.parameters()[0]!.item(), state!.epoch]);
-    }
-    expect(weights).toEqual([[4, 4], [2, 2], [3, 3], [4, 4]]); // biome-ignore format: a row a checkpoint
-  });
-});
-
-describe('progress', () => {
-  async function printed(stream: { isTTY?: boolean; columns?: number }): Promise<string> {
-    let text = '';
-    const write = (part: string) => {
-      text += part;
-      return true;
-    };
-    const { model, options, data } = setup();
-    // Slow enough that the bar is drawn.
-    const slow: Callback = { onBatchEnd: () => new Promise((resolve) => setTimeout(resolve, 40)) };
-    await fit(model, {
-      ...options,
-      validation: new DataLoader(data, { batchSize: 50 }),
-      metrics: { accuracy: new Accuracy() },
-      epochs: 2,
-      callbacks: [slow, progress({ stream: { ...stream, write } as never })],
-    });
-    return text;
-  }
-
-  it('prints plain lines where there is no terminal', async () => {
-    const lines = (await printed({})).trimEnd().split('\n');
-    const number = '[0-9.]+';
-    const results = `loss ${number}  accuracy ${number}`;
-    for (const [i, line] of lines.entries()) {
-      expect(line).toMatch(new RegExp(`^epoch ${i + 1}/2  train ${results}  validation ${results}  ${number} s$`));
-    }
-    expect(lines).toHaveLength(2);
-  });
-
-  it('redraws one line on a terminal, not too often and not too wide', async () => {
-    const text = await printed({ isTTY: true, columns: 200 });
-    const frames = text.split('\r\x1b[K').filter((frame) => frame.includes('━'));
-    expect(frames[0]).toMatch(
-      /^epoch 1\/2 {2}━+─* {2}\d\/7 {2}loss [0-9.]+ {2}accuracy [0-9.]+ {2}\d+ samples\/s {2}ETA [0-9.]+ s$/,
-    );
-    expect(frames.length).toBeGreaterThan(1);
-    expect(frames.length).toBeLessThan(8);
-    expect(text.split('\n')).toHaveLength(3);
-    const narrow = (await printed({ isTTY: true, columns: 30 }))
-      .split('\r\x1b[K')
-      .filter((frame) => frame.includes('━'));
-    expect(Math.max(...narrow.map(({ length }) => length))).toBeLessThan(30);
-  });
-});
-
-describe('checkpoints', () => {
-  it('hold everything: a training that goes on from one, within an epoch, ends with the same bytes', async () => {
-    const train = async (stopAt: number[], epochs = 4) => {
-      const dir = fresh();
-      let state: Awaited<ReturnType<typeof loadCheckpoint>> | undefined;
-      for (const step of [...stopAt, -1]) {
-        const { model, optimizer, schedule, train, options, data } = setup(state ? 77 : 0); // a resumed one begins elsewhere
-        if (state) state = await loadCheckpoint(dir, { model, optimizer, schedule, train });
-        const { signal, callback } = abortAt(step);
-        const { stopped, epochs: records } = await fit(model, {
-          ...options,
-          epochs,
-          signal,
-          validation: new DataLoader(data, { batchSize: 50 }),
-          metrics: { accuracy: new Accuracy(), matrix: new ConfusionMatrix() },
-          callbacks: [
-            callback,
-            checkpoint(dir, { best: 'train.loss' }),
-            earlyStopping({ monitor: 'validation.loss', patience: 9, restoreBest: true }),
-            history(),
-          ],
-          resume: state?.fit,
-        });
-        expect(stopped).toBe(step < 0 ? 'completed' : 'aborted');
-        state ??= {};
-        if (step < 0) {
-          const file = (name: string) => readFileSync(join(dir, name, 'checkpoint.safetensors'), 'latin1');
-          return { weights: values(model), records, files: [file(''), file('best')] };
-        }
-      }
-    };
-    const whole = await train([]);
-    // Within an epoch, at its last batch, before the first epoch's end, twice in an epoch.
-    expect(await train([10])).toEqual(whole);
-    expect(await train([14])).toEqual(whole);
-    expect(await train([3, 5, 21])).toEqual(whole);
-  });
-
-  it('keep the random state and data of the caller', async () => {
-    const { model } = setup();
-    const dir = fresh();
-    const extra = { note: 'ä', numbers: [Number.NaN, Number.NEGATIVE_INFINITY, -0, 0.1, null, true], x: randn([3]) };
-    await saveCheckpoint(dir, { model, extra });
-    const next = randn([4]).toArray();
-    manualSeed(99);
-    const loaded = (await loadCheckpoint(dir, { model })).extra as typeof extra;
-    expect(randn([4]).toArray()).toEqual(next);
-    expect({ ...loaded, x: loaded.x.toArray() }).toEqual({ ...extra, x: extra.x.toArray() });
-    await expect(saveCheckpoint(dir, { model, extra: { f: () => 1 } })).rejects.toThrow(
-      'training.extra.f is no plain data',
-    );
-    expect((await loadCheckpoint(dir, { model })).extra).toMatchObject({ note: 'ä' }); // the old one is whole
-  });
-
-  it('that are damaged or of another model are errors, and change nothing', async () => {
-    const { model, optimizer, schedule, train, options } = setup();
-    await fit(model, { ...options, epochs: 1 });
-    const dir = fresh();
-    const parts = { model, optimizer, schedule, train };
-    await saveCheckpoint(dir, parts);
-    const path = join(dir, 'checkpoint.safetensors');
-    const good = readFileSync(path);
-    await fit(model, { ...options, epochs: 1 }); // move on from what was saved
-    const snapshot = () => ({
-      model: values(model),
-      optimizer: JSON.stringify(optimizer.stateDict(), (_, x) => (x instanceof Tensor ? x.toArray() : x)),
-      rest: [schedule.stateDict(), train.stateDict(), defaultGenerator.getState()],
-    });
-    const refused = async (bytes: Uint8Array, code: string) => {
-      writeFileSync(path, bytes);
-      const before = snapshot();
-      await expect(loadCheckpoint(dir, parts)).rejects.toMatchObject({ code });
-      expect(snapshot()).toEqual(before);
-    };
-    for (const length of [0, 7, 8, 100, good.length - 1]) await refused(good.subarray(0, length), 'ERR_BRASA_FORMAT');
-    const flips = Array.from({ length: 60 }, (_, i) => Math.floor((i * good.length) / 60));
-    for (const at of flips) {
-      const bytes = Uint8Array.from(good);
-      bytes[at]! ^= 1;
-      await refused(bytes, 'ERR_BRASA_FORMAT');
-    }
-    const text = good.toString('latin1');
-    const edited = text.replace('lastEpoch', 'lastepoch');
-    expect(edited).not.toBe(text);
-    await refused(Buffer.from(edited, 'latin1'), 'ERR_BRASA_FORMAT');
-
-    // Sound, of a model that fits and an optimizer that does not: the model is as it was.
-    const other = setup();
-    const wide = new SGD([...other.model.parameters(), tensor([1], { requiresGrad: true })]);
-    await saveCheckpoint(dir, { ...parts, optimizer: wide, schedule: new StepLR(wide, { stepSize: 1 }) });
-    await refused(readFileSync(path), 'ERR_BRASA_ARGUMENT');
-    await saveCheckpoint(dir, { model: new Sequential(new Linear(2, 2)) });
-    await refused(readFileSync(path), 'ERR_BRASA_ARGUMENT');
-
-    writeFileSync(path, good);
-    const before = snapshot();
-    await loadCheckpoint(dir, parts);
-    expect(snapshot()).not.toEqual(before);
-    await saveCheckpoint(dir, parts);
-    expect(readFileSync(path).equals(good)).toBe(true);
-  });
-
-  it('removes what a killed writer left', async () => {
-    const { model } = setup();
-    const dir = fresh();
-    await saveCheckpoint(dir, { model });
-    writeFileSync(join(dir, '.checkpoint.safetensors.0123.tmp'), 'half');
-    writeFileSync(join(dir, 'mine.tmp'), 'kept');
-    await saveCheckpoint(dir, { model });
-    expect(readdirSync(dir).sort()).toEqual(['checkpoint.safetensors', 'mine.tmp']);
-  });
-});
-
-describe('charts', () => {
-  it('sparkline goes from the smallest to the largest', () => {
-    expect(sparkline([0, 1, 2, 3, 4, 5, 6, 7])).toBe('▁▂▃▄▅▆▇█');
-    expect(sparkline([1, 1, 5, 5], { width: 2 })).toBe('▁█');
-    expect(sparkline([3, Number.NaN, 3])).toBe('▁ ▁');
-    expect(sparkline([])).toBe('');
-  });
-
-  it('lineCharts draws each series where its values are', () => {
-    const svg = lineCharts([
-      { title: 'a < b', series: [{ name: 's', x: [0, 10], y: [0, 1] }] },
-      { title: 'log', log: true, series: [{ name: 't', x: [1, 2, 3, 4], y: [1, 0, 10, 100] }] },
-    ]);
-    expect(svg).toMatch(/^<svg .*<\/svg>\n$/s);
-    expect(svg).toContain('a &#60; b');
-    expect(svg).toContain('d="M56.0 280.0L464.0 40.0"'); // from the lower left corner to the upper right
-    expect(svg.match(/translate\(/g)).toHaveLength(2);
-    expect(svg).toContain('d="M56.0 280.0M328.0 160.0L464.0 40.0"'); // the value 0 has no logarithm
-    expect(svg).not.toMatch(/NaN|Infinity|undefined/);
-    expect(() => lineCharts([{ title: '', series: [{ name: 's', x: [1], y: [] }] }])).toThrow('1 x and 0 y');
   });
 });

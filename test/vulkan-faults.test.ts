@@ -154,6 +154,52 @@ vulkan('what is made is destroyed', () => {
     expect(after).toEqual(before);
   });
 
+  test('2,000 devices, each with programs, leave nothing of the driver', () => {
+    const { objects, sums, cached } = run<{ objects: number[]; sums: number[]; cached: number }>(
+      `const objects = () => b.devices().find(({ id }) => id === device).objects;
+      const sums = new Set();
+      const once = () => {
+        const step = b.compile((x) => b.sum(b.exp(x)));
+        b.scope(() => { sums.add(step(b.ones([8], { device })).item()); });
+        step.dispose();
+        b.closeDevice(device);
+      };
+      once();
+      const before = objects();
+      for (let i = 0; i < 1999; i++) once();
+      say({ objects: [before, objects()], sums: [...sums], cached: b.memoryStats(device).cachedBytes });`,
+    );
+    expect(objects).toEqual([0, 0]);
+    expect(sums).toHaveLength(1);
+    expect(sums[0]).toBeCloseTo(8 * Math.E, 4);
+    expect(cached).toBe(0);
+  });
+
+  test('a device in use is not closed, and one that was lost serves again once it was', () => {
+    const { held, program, cpu, lost, sum } = run<
+      Record<'held' | 'program' | 'cpu' | 'lost', Caught> & { sum: number }
+    >(
+      `let x = b.ones([1000], { device });
+      const held = caught(() => b.closeDevice(device));
+      const step = b.compile((x) => b.exp(x));
+      const lost = caught(() => { for (let i = 0; i < 100; i++) b.scope(() => { step(x).dataSync(); }); });
+      x.dispose();
+      const program = caught(() => b.closeDevice(device));
+      step.dispose();
+      b.closeDevice(device);
+      x = b.ones([10], { device });
+      say({ held, program, lost, cpu: caught(() => b.closeDevice('cpu')), sum: b.sum(x).item() });`,
+      { BRASA_VULKAN_PRETEND: 'lost=20' },
+    );
+    for (const error of [held, program]) {
+      expect(error).toMatchObject({ name: 'DeviceError' });
+      expect(error.message).toContain(`[closeDevice] ${device} is in use`);
+    }
+    expect(lost.message).toContain('is lost');
+    expect(cpu.message).toBe('[closeDevice] cpu is never closed');
+    expect(sum).toBe(10);
+  });
+
   test('workers that use the device and end leave nothing', () => {
     const { before, after } = run<Record<'before' | 'after', number>>(
       `import { Worker } from 'node:worker_threads';

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { afterAll, expect, test } from 'vitest';
 import * as b from '../lib/index.js';
 import { DataLoader, mnist } from '../lib/data/index.js';
+import { Gpt2Decoder, gpt2 } from '../lib/models/index.js';
 import { BatchNorm2d, Conv2d, Flatten, Linear, MaxPool2d, Sequential } from '../lib/nn/index.js';
 import { Adam, OneCycleLR } from '../lib/optim/index.js';
 import { loadCheckpoint, saveCheckpoint } from '../lib/train/index.js';
@@ -108,5 +109,19 @@ vulkan('checkpoints', () => {
         expect(Math.abs(got[i]! - loss), `${first} to ${then}, step ${i}`).toBeLessThan(2e-4 * Math.max(1, loss));
       });
     }
+  });
+});
+
+vulkan('decoding', () => {
+  test('GPT-2 goes on from ids of the host as on the CPU', async () => {
+    b.manualSeed(2);
+    const model = gpt2({ vocabSize: 23, contextLength: 12, hiddenSize: 16, numLayers: 2, numHeads: 2 }).eval();
+    const ids = b.randint(0, 23, [2, 5]);
+    const run = async (on: string) => {
+      const y = await new Gpt2Decoder(model.to(on), { batch: 2 }).generate(ids, { maxNewTokens: 6 });
+      expect(y.device).toBe(on);
+      return y.toArray();
+    };
+    expect(await run(device)).toEqual(await run('cpu'));
   });
 });

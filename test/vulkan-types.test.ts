@@ -1,11 +1,12 @@
-/** Vulkan without the types that devices may lack: pretended, on whatever device is here. */
+/** Vulkan without the types and the atomic additions that devices may lack: pretended, on whatever device is here. */
 import { expect, test, vi } from 'vitest';
 vi.hoisted(() => {
-  process.env.BRASA_VULKAN_PRETEND = 'no-f64,no-8bit,no-16bit'; // before the library is opened
+  process.env.BRASA_VULKAN_PRETEND = 'no-f64,no-8bit,no-16bit,no-atomics'; // before the library is opened
 });
 import * as b from '../lib/index.js';
 import { samples } from './samples.js';
 import { checked, compare, device, lacking, vulkan } from './vulkan/compare.js';
+import { sums } from './vulkan/sums.js';
 
 vulkan('samples without f64, and with narrow types in whole words', () => {
   // The row of casts goes from and to f64.
@@ -81,6 +82,24 @@ vulkan('f32 where the device has no f64', () => {
       const off = ulps(got[i] as number, want[i] as number);
       if (!(off <= units)) expect.fail(`${name}(${a}, ${y[i]}) is ${got[i]}, not ${want[i]}: ${off} units`);
     });
+  });
+});
+
+vulkan('sums by index without atomic additions', () => {
+  test('are exact of integers', () => {
+    for (const dtype of ['i8', 'u8', 'i32', 'i64'] as const) {
+      const want = sums('cpu', dtype);
+      for (const [k, y] of sums(device, dtype).entries())
+        expect(y.dataSync(), `${dtype} ${k}`).toEqual(want[k]!.dataSync());
+    }
+  });
+
+  test('keep their order where any would do', () => {
+    const want = sums(device, 'f32');
+    b.setDeterministic(false);
+    const got = sums(device, 'f32');
+    b.setDeterministic(true);
+    for (const [k, y] of got.entries()) expect(y.dataSync(), `${k}`).toEqual(want[k]!.dataSync());
   });
 });
 

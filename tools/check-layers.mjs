@@ -41,12 +41,15 @@ function checkTypeScript(path, text) {
   });
 }
 
-// Node-API stays in addon.cc and its napi.h; backends do not include one another, and what they share includes none but through device.cc.
+// Node-API stays in addon.cc, addon_table.cc and their napi.h; backends do not include one another, and what they share includes none but through device.cc.
 function checkNative(path, text) {
   const backend = (name) => name.match(/^native\/(cpu|cuda|vulkan)\//)?.[1];
   return [...text.matchAll(/^\s*#include\s*["<]([^">]+)[">]/gm)].flatMap(([, included]) => {
-    if (/^(node_api|js_native_api|napi|uv|v8)/.test(included) && !/^native\/(addon\.cc|napi\.h)$/.test(path)) {
-      return [`${path}: includes ${included}, which native/addon.cc alone may`];
+    if (
+      /^(node_api|js_native_api|napi|uv|v8)/.test(included) &&
+      !/^native\/(addon(_table)?\.(cc|h)|napi\.h)$/.test(path)
+    ) {
+      return [`${path}: includes ${included}, which native/addon.cc and addon_table.cc alone may`];
     }
     const to = backend(join(dirname(path), included));
     return to && backend(path) && to !== backend(path) ? [`${path}: includes ${included}, another backend's`] : [];

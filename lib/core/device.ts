@@ -180,3 +180,30 @@ export function memoryStats(device: string = defaultDevice()): MemoryStats {
 export function emptyCache(device: string = defaultDevice()): void {
   native.trim(deviceIndex(device));
 }
+
+const closing: (() => void)[] = [];
+/** What gives up its part of devices when one is about to be closed. */
+export function onDeviceClose(give: () => void): void {
+  closing.push(give);
+}
+
+const NOTHING_TO_CLOSE = 2;
+
+/**
+ * Gives back all that the process holds of a device: cached memory, kernels, and what its driver keeps for them. The next use opens
+ * it anew; so does a device that was lost serve again. Its tensors must be gone first (dispose(), scope()), and so must compiled
+ * functions that ran on it (their dispose()), of worker threads too.
+ * @throws DeviceError while some are there, and for the CPU, which is never closed
+ */
+export function closeDevice(device: string): void {
+  const index = deviceIndex(device);
+  for (const give of closing) give();
+  const status = native.closeDevice(index);
+  if (status === 0) return;
+  if (status === NOTHING_TO_CLOSE) throw new DeviceError(`${device} is never closed`, { op: 'closeDevice' });
+  const { liveBlocks } = native.stats(index);
+  throw new DeviceError(
+    `${device} is in use: ${liveBlocks} blocks of memory are alive, of tensors or compiled functions, here or in a worker thread: dispose of them first`,
+    { op: 'closeDevice' },
+  );
+}

@@ -2,7 +2,7 @@
 import { native } from '../native.js';
 import type { Inferred, Op, Operand, Params, ViewOf } from './define.js';
 import { checkOperand, elementwiseType } from './define.js';
-import { deviceIndex } from './device.js';
+import { deviceIndex, onDeviceClose } from './device.js';
 import { type DType, dtypeInfo, isFloat } from './dtype.js';
 import { ArgumentError, BrasaError, DeviceError, DTypeError, ShapeError, describe } from './error.js';
 import { expandedStrides, type Layout, layoutLike, layoutOf, onLayoutReset, type Shape } from './layout.js';
@@ -72,6 +72,7 @@ function forget(): void {
   count = 0;
 }
 onLayoutReset(forget);
+onDeviceClose(forget);
 
 /** Live plans, and how often the bounded cache may still grow before it starts again. */
 export function planCount(): number {

@@ -75,6 +75,12 @@ export interface Compiled<A extends readonly unknown[], R> {
    * @throws TraceError when a run takes more than arguments and tensors (random numbers, learning rates), or leaves gradients
    */
   save(path: string | URL): Promise<void>;
+  /**
+   * Gives the memory and the kernels of its programs back now, not when the collector finds them; calls under way are waited for. The
+   * next call records again; a function of loadProgram() has nothing to record, and throws a DisposedError.
+   */
+  dispose(): void;
+  [Symbol.dispose](): void;
 }
 
 /** What stats() answers of these programs. */
@@ -164,7 +170,7 @@ export function compile<A extends readonly unknown[], R>(
       known.unshift(program);
       while (all().length > MOST) {
         const [oldest, list] = programs.entries().next().value!;
-        list.pop();
+        list.pop()!.dispose();
         if (list.length === 0) programs.delete(oldest);
       }
     }
@@ -176,6 +182,11 @@ export function compile<A extends readonly unknown[], R>(
     // In another function that is being compiled, this one is part of it.
     if (hooks.tracer !== null) return fn(...args);
     return dispatch(args, blocking) as R;
+  };
+  const dispose = (): void => {
+    for (const program of all()) program.dispose();
+    programs.clear();
+    last = null;
   };
   return Object.assign(call, {
     async: (...args: A): Promise<R> => {
@@ -191,5 +202,7 @@ export function compile<A extends readonly unknown[], R>(
         .map((program) => program.explain())
         .join('\n'),
     save: async (path: string | URL): Promise<void> => files.save(path, holding(programs)),
+    dispose,
+    [Symbol.dispose]: dispose,
   });
 }

@@ -1,6 +1,6 @@
 /** Saved programs as a function again. */
 import { hooks } from '../core/apply.js';
-import { ArgumentError, TraceError } from '../core/error.js';
+import { ArgumentError, DisposedError, TraceError } from '../core/error.js';
 import { type Layout, layoutOf, show } from '../core/layout.js';
 import { sweepIfDue } from '../core/memory.js';
 import { abstract, Tensor } from '../core/tensor.js';
@@ -64,6 +64,8 @@ export function loadedFunction<A extends readonly unknown[], R>(programs: readon
       throw new TraceError('a loaded function has no code to be compiled or differentiated: call it outside', {
         op: 'loadProgram',
       });
+    if (programs.some((program) => program.disposed))
+      throw new DisposedError('the function was disposed of: load it again', { op: 'loadProgram' });
     sweepIfDue();
     const inputs: Tensor[] = [];
     const key = flatten(args, inputs, 'arguments', 'loadProgram');
@@ -89,6 +91,9 @@ export function loadedFunction<A extends readonly unknown[], R>(programs: readon
     form.program.bind();
     return run(form.program, inputs);
   };
+  const dispose = (): void => {
+    for (const program of programs) program.dispose();
+  };
   const call = (...args: A): R => dispatch(args, (program, inputs) => program.run(inputs)) as R;
   return Object.assign(call, {
     async: (...args: A): Promise<R> =>
@@ -96,5 +101,7 @@ export function loadedFunction<A extends readonly unknown[], R>(programs: readon
     stats: (): CompileStats => statsOf(programs, 0),
     explain: (): string => programs.map((program) => program.explain()).join('\n'),
     save: async (path: string | URL): Promise<void> => files.save(path, programs),
+    dispose,
+    [Symbol.dispose]: dispose,
   });
 }

@@ -82,7 +82,7 @@ export class Program {
   readonly #recording: Recording;
   readonly #runs: readonly (Step | null)[];
   readonly #text: Float64Array;
-  readonly #id: number;
+  #id: number;
   readonly #device: string;
   readonly #recorder: Recorder;
   readonly #states: readonly State[];
@@ -133,7 +133,19 @@ export class Program {
       plan.id = -1;
     }
     if (this.#id < 0) throw statusError(-this.#id, `no program of ${this.kernels} kernels`, 'compile', device);
-    dropped.register(this, this.#id);
+    dropped.register(this, this.#id, this);
+  }
+
+  /** Gives its memory and kernels back; it never runs again. */
+  dispose(): void {
+    if (this.#id < 0) return;
+    dropped.unregister(this);
+    native.dropProgram(this.#id);
+    this.#id = -1;
+  }
+
+  get disposed(): boolean {
+    return this.#id < 0;
   }
 
   /** Whether everything that decided what was recorded is as it was; if so, what lasts is bound and run() may follow. */

@@ -1,18 +1,17 @@
-import { ArgumentError, ShapeError } from '../core/error.js';
-import { show } from '../core/layout.js';
+import { ArgumentError } from '../core/error.js';
 import type { Tensor } from '../core/tensor.js';
 import { Dropout } from '../nn/dropout.js';
 import { Embedding } from '../nn/embedding.js';
-import { normal_, zeros_ } from '../nn/init.js';
 import { LayerNorm } from '../nn/layerNorm.js';
 import { Linear } from '../nn/linear.js';
 import { Module } from '../nn/module.js';
 import { TransformerEncoder, TransformerEncoderLayer } from '../nn/transformer.js';
 import type { AttentionOptions } from '../ops/attention.js';
 import { add, cast, gelu, relu, tanh } from '../ops/elementwise.js';
-import { arange, zeros } from '../ops/free.js';
+import { zeros } from '../ops/free.js';
 import { reshape, select } from '../ops/view.js';
 import { type NameRule, PretrainedModel } from './pretrained.js';
+import { checkIds, initialise, placesOf } from './transformer.js';
 
 const activations = {
   gelu: (x: Tensor) => gelu(x),
@@ -72,9 +71,8 @@ class BertEmbeddings extends Module {
 
   /** (B,T) -> (B,T,C) */
   forward(ids: Tensor, types: Tensor): Tensor {
-    const places = arange(ids.shape[1]!, undefined, { dtype: 'i32', device: ids.device });
     const x = add(this.wordEmbeddings.forward(ids), this.tokenTypeEmbeddings.forward(types));
-    return this.dropout.forward(this.norm.forward(add(x, this.positionEmbeddings.forward(places))));
+    return this.dropout.forward(this.norm.forward(add(x, this.positionEmbeddings.forward(placesOf(ids)))));
   }
 }
 
@@ -120,10 +118,7 @@ export class BertModel extends PretrainedModel {
       return layer;
     }, numLayers);
     this.pooler = pooler ? new Linear(hiddenSize, hiddenSize) : null;
-    for (const [name, p] of this.namedParameters()) {
-      if (p.ndim > 1) normal_(p, { std: 0.02 });
-      else if (name.endsWith('ias')) zeros_(p);
-    }
+    initialise(this, () => 0.02);
   }
 
   /**
@@ -131,10 +126,7 @@ export class BertModel extends PretrainedModel {
    * @throws ShapeError when ids are not (B,T) or longer than maxPositions
    */
   forward(ids: Tensor, { tokenTypes, mask, lengths }: BertInputs = {}): BertOutput {
-    if (ids.ndim !== 2 || ids.shape[1]! > this.maxPositions)
-      throw new ShapeError(`needs ids (B,T) with T up to ${this.maxPositions}, got ${show(ids.shape)}`, {
-        op: 'BertModel',
-      });
+    checkIds(ids, this.maxPositions, null, 'BertModel');
     const [batch, length] = ids.shape as [number, number];
     const types = tokenTypes ?? zeros([1, length], { dtype: 'i32', device: ids.device });
     const options: AttentionOptions = {};

@@ -11,7 +11,6 @@ import { dataSync } from '../ops/read.js';
 import { argmax } from '../ops/reduce.js';
 import { to } from '../ops/to.js';
 import { reshape, slice, select } from '../ops/view.js';
-
 import { type Gpt2, KeyValueCache } from './gpt2.js';
 
 export interface SampleOptions {
@@ -31,11 +30,14 @@ export interface GenerateOptions extends SampleOptions {
 /**
  * The next token of each sequence: logits (B,V) -> (B) i32. Draws by the Gumbel-max trick, so that nothing is read: the largest of
  * logits / temperature - log(-log(u)). `temperature` is a number above 0 or a 0-d tensor; null takes the largest logit.
+ * @throws ShapeError when logits are not (B,V); ArgumentError when temperature or topK are not above 0
  */
 export function sampleToken(logits: Tensor, temperature: Tensor | number | null, topK: number | null = null): Tensor {
   if (logits.ndim !== 2) throw new ShapeError(`needs logits (B,V), got ${show(logits.shape)}`, { op: 'sampleToken' });
   if (topK !== null && !(Number.isInteger(topK) && topK > 0))
     throw new ArgumentError(`topK is a positive integer, got ${topK}`, { op: 'sampleToken' });
+  if (typeof temperature === 'number' && !(temperature > 0))
+    throw new ArgumentError(`temperature is above 0, got ${temperature}`, { op: 'sampleToken' });
   if (temperature === null) return argmax(logits, 1);
   const [batch, kinds] = logits.shape as [number, number];
   let scores = div(cast(logits, 'f32'), temperature);
@@ -75,7 +77,8 @@ export class Gpt2Decoder {
   /**
    * The tokens after `ids` (B,T), (B) i32 each, one after the other. Steps run beside JavaScript: timers and requests go on meanwhile.
    * The model should be in evaluation mode.
-   * @throws ShapeError when ids are not (B,T) with the decoder's batch, or leave no room for maxNewTokens
+   * @throws ShapeError when ids are not (B,T) with the decoder's batch, or leave no room for maxNewTokens; ArgumentError when an option is
+   * out of range
    */
   async *stream(ids: Tensor, options: GenerateOptions = {}): AsyncGenerator<Tensor, void> {
     const { maxNewTokens = 32, temperature = 0, topK = null, endToken } = options;
@@ -114,7 +117,7 @@ export class Gpt2Decoder {
 
   /** Prompt and answer, (B,T) -> (B,T+N) i32, N up to maxNewTokens. Errors are those of `stream`. */
   async generate(ids: Tensor, options: GenerateOptions = {}): Promise<Tensor> {
-    const parts = [cast(ids, 'i32')];
+    const parts = [to(cast(ids, 'i32'), this.cache.position.device)];
     for await (const token of this.stream(ids, options)) parts.push(reshape(token, [ids.shape[0]!, 1]));
     return cat(parts, 1);
   }

@@ -1,20 +1,20 @@
-import { ArgumentError, ShapeError } from '../core/error.js';
-import { show } from '../core/layout.js';
+import { ArgumentError } from '../core/error.js';
 import { noGrad } from '../core/scope.js';
 import type { Tensor } from '../core/tensor.js';
 import { Dropout } from '../nn/dropout.js';
 import { Embedding } from '../nn/embedding.js';
-import { normal_, zeros_ } from '../nn/init.js';
 import { LayerNorm } from '../nn/layerNorm.js';
 import { Linear } from '../nn/linear.js';
 import { Module } from '../nn/module.js';
+import { positive } from '../nn/options.js';
 import { scaledDotProductAttention } from '../ops/attention.js';
 import { dynamicUpdateSlice_ } from '../ops/dynamic.js';
 import { add, gelu } from '../ops/elementwise.js';
-import { arange, zeros } from '../ops/free.js';
+import { zeros } from '../ops/free.js';
 import { linear } from '../ops/matmul.js';
 import { chunk, expand, reshape, slice, transpose } from '../ops/view.js';
 import { type NameRule, PretrainedModel } from './pretrained.js';
+import { checkIds, initialise, placesOf } from './transformer.js';
 
 /** Keys and values of the tokens so far, of each layer (B,heads,length,D), and how many there are. */
 export class KeyValueCache {
@@ -135,7 +135,10 @@ export interface Gpt2Options {
 }
 
 export interface Gpt2Inputs {
-  /** The tokens are those after the ones in the cache, which takes them up; gradients are not recorded. */
+  /**
+   * The tokens are those after the ones in the cache, which takes them up; gradients are not recorded. The caller moves the position on,
+   * and keeps it within the cache's length: it is on the device and not read here.
+   */
   cache?: KeyValueCache;
   /** Logits of the last token alone, (B,1,vocabSize). */
   lastOnly?: boolean;
@@ -164,6 +167,7 @@ export class Gpt2 extends PretrainedModel {
     layerNormEps = 1e-5,
   }: Gpt2Options = {}) {
     super();
+    positive('Gpt2', { numLayers, numHeads });
     if (hiddenSize % numHeads !== 0)
       throw new ArgumentError(`${hiddenSize} features do not divide into ${numHeads} heads`, { op: 'Gpt2' });
     this.contextLength = contextLength;
@@ -173,11 +177,8 @@ export class Gpt2 extends PretrainedModel {
     this.drop = new Dropout(dropout);
     this.h = Array.from({ length: numLayers }, () => new Block(hiddenSize, numHeads, dropout, layerNormEps));
     this.lnF = new LayerNorm(hiddenSize, { eps: layerNormEps });
-    for (const [name, p] of this.namedParameters()) {
-      // What is added to the residual stream, 2 * numLayers times, begins so much smaller.
-      if (p.ndim > 1) normal_(p, { std: name.endsWith('cProj.weight') ? 0.02 / Math.sqrt(2 * numLayers) : 0.02 });
-      else if (name.endsWith('bias')) zeros_(p);
-    }
+    // What is added to the residual stream, 2 * numLayers times, begins so much smaller.
+    initialise(this, (name) => (name.endsWith('cProj.weight') ? 0.02 / Math.sqrt(2 * numLayers) : 0.02));
   }
 
   /**
@@ -185,17 +186,13 @@ export class Gpt2 extends PretrainedModel {
    * @throws ShapeError when ids are not (B,T), or are more than there is room for
    */
   forward(ids: Tensor, { cache, lastOnly = false }: Gpt2Inputs = {}): Tensor {
-    const room = cache?.length ?? this.contextLength;
-    if (ids.ndim !== 2 || ids.shape[1]! > room || (cache && ids.shape[0] !== cache.batch))
-      throw new ShapeError(`needs ids (${cache?.batch ?? 'B'},T) with T up to ${room}, got ${show(ids.shape)}`, {
-        op: 'Gpt2',
-      });
+    checkIds(ids, cache?.length ?? this.contextLength, cache?.batch ?? null, 'Gpt2');
     return cache ? noGrad(() => this.#logits(ids, cache, lastOnly)) : this.#logits(ids, null, lastOnly);
   }
 
   #logits(ids: Tensor, cache: KeyValueCache | null, lastOnly: boolean): Tensor {
     const count = ids.shape[1]!;
-    const first = arange(count, undefined, { dtype: 'i32', device: ids.device });
+    const first = placesOf(ids);
     const places = cache ? add(first, cache.position) : first;
     let x = this.drop.forward(add(this.wte.forward(ids), this.wpe.forward(places)));
     this.h.forEach((block, i) => {

@@ -1,3 +1,4 @@
+import { asTensor } from '../core/define.js';
 import { ArgumentError, ShapeError } from '../core/error.js';
 import { show } from '../core/layout.js';
 import type { Tensor } from '../core/tensor.js';
@@ -60,6 +61,7 @@ export class LstmModel extends PretrainedModel {
    * @throws ShapeError when sizes do not fit
    */
   forward(x: Tensor, state?: readonly [Tensor, Tensor]): [Tensor, [Tensor, Tensor]] {
+    asTensor(x, 'LstmModel');
     if (x.ndim !== (this.encoder ? 2 : 3))
       throw new ShapeError(`needs ${this.encoder ? 'ids (T,B)' : 'features (T,B,inputSize)'}, got ${show(x.shape)}`, {
         op: 'LstmModel',
@@ -74,5 +76,5 @@ export class LstmModel extends PretrainedModel {
   }
 }
 
-/** Two layers of 256 unless said. */
+/** Two layers of 256 unless said; vocabSize or outputSize is needed. */
 export const lstm = (options: LstmOptions = {}): LstmModel => new LstmModel(options);

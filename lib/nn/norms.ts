@@ -1,3 +1,4 @@
+import { asTensor } from '../core/define.js';
 import { ArgumentError, ShapeError } from '../core/error.js';
 import { show } from '../core/layout.js';
 import type { Tensor } from '../core/tensor.js';
@@ -71,10 +72,15 @@ abstract class InstanceNorm extends Module {
     this.bias = affine ? parameter(zeros([numFeatures], options)) : null;
   }
 
-  /** How many dims inputs have. */
+  /** The dims of inputs by their letters. */
   protected abstract readonly dims: string;
 
+  /**
+   * (N, numFeatures, …) -> the same
+   * @throws ShapeError for other dims, or when a channel has one value only
+   */
   forward(x: Tensor): Tensor {
+    asTensor(x, this.constructor.name);
     const ndim = this.dims.split(',').length;
     if (x.ndim !== ndim || x.shape[1] !== this.numFeatures)
       throw new ShapeError(`needs (${this.dims}) with C = ${this.numFeatures}, got ${show(x.shape)}`, {

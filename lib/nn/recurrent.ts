@@ -1,3 +1,4 @@
+import { asTensor } from '../core/define.js';
 import { ArgumentError, ShapeError } from '../core/error.js';
 import { show } from '../core/layout.js';
 import { handOver, type Tensor } from '../core/tensor.js';
@@ -98,6 +99,7 @@ abstract class Recurrent extends Module {
   /** x (T,B,inputSize) in the order that was asked for, or (T,inputSize) -> outputs, and final states (layers*ways,B,hiddenSize). */
   protected run(x: Tensor, count: number, given?: readonly Tensor[]): [Tensor, Tensor[]] {
     const op = this.constructor.name;
+    asTensor(x, op);
     const { inputSize, hiddenSize, numLayers, batchFirst } = this;
     if ((x.ndim !== 3 && x.ndim !== 2) || x.shape.at(-1) !== inputSize)
       throw new ShapeError(

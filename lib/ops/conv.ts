@@ -38,9 +38,9 @@ export type ConvPrecision = 'default' | 'fast';
 const mode: { precision: ConvPrecision } = { precision: 'default' };
 
 /**
- * How much accuracy 3x3 convolutions of stride 1 and the gradients of their inputs may give up, from now on and in the gradients of
- * what is computed from now on. Compiled functions follow: they are compiled again. Other convolutions, weights' gradients and f64
- * are not touched; on devices other than the CPU both do the same.
+ * How much accuracy 3x3 convolutions of stride 1, transposed ones too, and the gradients of their inputs may give up, from now on and
+ * in the gradients of what is computed from now on. Compiled functions follow: they are compiled again. Other convolutions, weights'
+ * gradients and f64 are not touched; on devices other than the CPU both do the same.
  *
  * 'default' takes 4 multiplications an output where the definition has 9, 'fast' 2.25 (Winograd's F(2x2,3x3) and F(4x4,3x3), Lavin
  * and Gray 2015), each where it is faster. The largest error beside f64, in parts of the largest output, for 64 to 512 channels of
@@ -65,7 +65,7 @@ interface ConvParams {
   padding: Two;
   dilation: Two;
   groups: number;
-  /** Absent unless it is so. */
+  /** What getConvPrecision() answered at the call; absent for 'default'. */
   precision?: 'fast';
 }
 const encodeConv = ({ stride, padding, dilation, groups, precision }: ConvParams) => [

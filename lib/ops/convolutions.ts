@@ -5,7 +5,7 @@ import { isFloat } from '../core/dtype.js';
 import { ArgumentError, checkOptions, describe, DTypeError, ShapeError } from '../core/error.js';
 import { show } from '../core/layout.js';
 import { handOver, type Tensor } from '../core/tensor.js';
-import { conv2d, pad, type Pair } from './conv.js';
+import { conv2d, getConvPrecision, pad, type Pair } from './conv.js';
 import { add, cast } from './elementwise.js';
 import { stack } from './free.js';
 import { permute, reshape, slice, squeeze, unsqueeze } from './view.js';
@@ -46,7 +46,16 @@ function sizes(value: number | readonly number[], count: number, what: string, l
   return [...list];
 }
 
-function checkOperands(x: Tensor, weight: Tensor, bias: Tensor | null, dims: string, op: string): void {
+/** `first`: what the weight's dim 0 counts, which is (O,C/groups,…) or, of a transposed convolution, (C,O/groups,…). */
+function checkOperands(
+  x: Tensor,
+  weight: Tensor,
+  bias: Tensor | null,
+  groups: number,
+  dims: string,
+  first: 'outputs' | 'inputs',
+  op: string,
+): void {
   asTensor(x, op);
   asTensor(weight, op);
   if (bias !== null) asTensor(bias, op);
@@ -58,6 +67,12 @@ function checkOperands(x: Tensor, weight: Tensor, bias: Tensor | null, dims: str
     );
   if (!isFloat(x.dtype) || x.dtype !== weight.dtype)
     throw new DTypeError(`x is ${x.dtype}, weight ${weight.dtype}: both must be the same float type`, { op });
+  const [channels, rows, columns] = [x.shape[1]!, weight.shape[0]!, weight.shape[1]! * groups];
+  const [inputs, outputs] = first === 'inputs' ? [rows, columns] : [columns, rows];
+  if (!Number.isInteger(groups) || groups < 1 || inputs !== channels || rows % groups !== 0)
+    throw new ShapeError(`${channels} channels in ${groups} groups do not fit weight ${show(weight.shape)}`, { op });
+  if (bias !== null && (bias.ndim !== 1 || bias.size !== outputs))
+    throw new ShapeError(`the bias has shape ${show(bias.shape)}, the output ${outputs} channels`, { op });
 }
 
 /** One example as a batch of one, and back. */
@@ -78,7 +93,7 @@ export function conv1d(x: Tensor, weight: Tensor, bias: Tensor | null = null, op
   checkOptions(options, op);
   const { stride = 1, padding = 0, dilation = 1, groups = 1 } = options;
   return batched(x, 3, op, (rows) => {
-    checkOperands(rows, weight, bias, 'L', op);
+    checkOperands(rows, weight, bias, groups, 'L', 'outputs', op);
     const y = conv2d(unsqueeze(rows, 2), unsqueeze(weight, 2), bias, {
       stride: [1, sizes(stride, 1, 'stride', 1, op)[0]!],
       padding: typeof padding === 'string' ? padding : [0, sizes(padding, 1, 'padding', 0, op)[0]!],
@@ -97,14 +112,15 @@ export function conv1d(x: Tensor, weight: Tensor, bias: Tensor | null = null, op
 export function conv3d(x: Tensor, weight: Tensor, bias: Tensor | null = null, options: Conv3dOptions = {}): Tensor {
   const op = 'conv3d';
   checkOptions(options, op);
+  const { padding = 0, groups = 1 } = options;
   return batched(x, 5, op, (volumes) => {
-    checkOperands(volumes, weight, bias, 'D,H,W', op);
+    checkOperands(volumes, weight, bias, groups, 'D,H,W', 'outputs', op);
     const [depthStride, ...stride] = sizes(options.stride ?? 1, 3, 'stride', 1, op) as [number, number, number];
     const [depthDilation, ...dilation] = sizes(options.dilation ?? 1, 3, 'dilation', 1, op) as [number, number, number];
-    const { padding = 0, groups = 1 } = options;
     const [outputs, , kernel, height, width] = weight.shape as [number, number, number, number, number];
     const reach = depthDilation * (kernel - 1);
-    if (padding === 'same' && depthStride !== 1) throw new ArgumentError("padding 'same' needs stride 1", { op });
+    if (padding === 'same' && [depthStride, ...stride].some((n) => n !== 1))
+      throw new ArgumentError("padding 'same' needs stride 1", { op });
     const around = padding === 'valid' ? [0, 0, 0] : padding === 'same' ? null : sizes(padding, 3, 'padding', 0, op);
     const ends = around ? [around[0]!, around[0]!] : [reach >> 1, reach - (reach >> 1)];
     const padded = pad(volumes, [0, 0, 0, 0, ...ends]);
@@ -150,7 +166,7 @@ export function convTranspose2d(
   const op = 'convTranspose2d';
   checkOptions(options, op);
   return batched(x, 4, op, (images) => {
-    checkOperands(images, weight, bias, 'H,W', op);
+    checkOperands(images, weight, bias, options.groups ?? 1, 'H,W', 'inputs', op);
     return transposed(images, weight, bias, options, op);
   });
 }
@@ -166,12 +182,12 @@ export function convTranspose1d(
   checkOptions(options, op);
   const { stride = 1, padding = 0, outputPadding = 0, dilation = 1, groups = 1 } = options;
   return batched(x, 3, op, (rows) => {
-    checkOperands(rows, weight, bias, 'L', op);
+    checkOperands(rows, weight, bias, groups, 'L', 'inputs', op);
     const along = {
-      stride: [1, stride],
-      padding: [0, padding],
-      outputPadding: [0, outputPadding],
-      dilation: [1, dilation],
+      stride: [1, sizes(stride, 1, 'stride', 1, op)[0]!],
+      padding: [0, sizes(padding, 1, 'padding', 0, op)[0]!],
+      outputPadding: [0, sizes(outputPadding, 1, 'outputPadding', 0, op)[0]!],
+      dilation: [1, sizes(dilation, 1, 'dilation', 1, op)[0]!],
       groups,
     } as const;
     const y = transposed(unsqueeze(rows, 2), unsqueeze(weight, 2), bias, along, op);
@@ -179,15 +195,12 @@ export function convTranspose1d(
   });
 }
 
+/** Of operands that were checked. */
 function transposed(x: Tensor, weight: Tensor, bias: Tensor | null, options: ConvTranspose2dOptions, op: string) {
   const { groups = 1 } = options;
-  const [batch, channels, ...size] = x.shape as [number, number, number, number];
-  const [inputs, perGroup, ...kernel] = weight.shape as [number, number, number, number];
-  if (!Number.isInteger(groups) || groups < 1 || inputs !== channels || channels % groups !== 0)
-    throw new ShapeError(`${channels} channels in ${groups} groups do not fit weight ${show(weight.shape)}`, { op });
+  const [batch, , ...size] = x.shape as [number, number, number, number];
+  const [, perGroup, ...kernel] = weight.shape as [number, number, number, number];
   const outputs = perGroup * groups;
-  if (bias !== null && (bias.ndim !== 1 || bias.size !== outputs))
-    throw new ShapeError(`the bias has shape ${show(bias.shape)}, the output ${outputs} channels`, { op });
   const stride = sizes(options.stride ?? 1, 2, 'stride', 1, op);
   const padding = sizes(options.padding ?? 0, 2, 'padding', 0, op);
   const extra = sizes(options.outputPadding ?? 0, 2, 'outputPadding', 0, op);
@@ -200,7 +213,8 @@ function transposed(x: Tensor, weight: Tensor, bias: Tensor | null, options: Con
       throw new ShapeError(`padding ${padding[i]} leaves nothing of the output of ${show(x.shape)}`, { op });
     return length;
   });
-  const params = { stride, padding, dilation, groups, shape: [batch, outputs, ...out] };
+  const precision = getConvPrecision() === 'fast' ? { precision: 'fast' } : {};
+  const params = { stride, padding, dilation, groups, ...precision, shape: [batch, outputs, ...out] };
   const y = apply(lookup('conv2dGradInput'), [x, weight], params);
   return bias === null ? y : add(y, reshape(cast(bias, x.dtype), [outputs, 1, 1]));
 }

@@ -1,6 +1,7 @@
 /** Ops that select, scatter and order by index. Indices are of any integer dtype; results that are indices are i32. */
 import { applyInto } from '../core/apply.js';
 import { asTensor, lookup, op, opMany } from '../core/define.js';
+import { isDeterministic } from '../core/deterministic.js';
 import { type DType, isInteger } from '../core/dtype.js';
 import { ArgumentError, checkOptions, describe, DTypeError, ShapeError } from '../core/error.js';
 import { show } from '../core/layout.js';
@@ -51,10 +52,17 @@ const scatterKernel: (x: Tensor, index: Tensor, src: Tensor, dim: number) => Ten
     () => gatherKernel(g, index, dim),
   ],
 });
+interface SumParams {
+  dim: number;
+  /** Absent unless it is so: floats may be added in any order. */
+  anyOrder?: true;
+}
+const sumParams = (dim: number): SumParams => (isDeterministic() ? { dim } : { dim, anyOrder: true });
+const encodeSum = ({ dim, anyOrder }: SumParams) => (anyOrder ? [dim, 1] : [dim]);
 const scatterAddKernel: (x: Tensor, index: Tensor, src: Tensor, dim: number) => Tensor = op('scatterAdd', {
-  args: (x: Tensor, index: Tensor, src: Tensor, dim: number) => ({ inputs: [x, index, src], params: { dim } }),
+  args: (x: Tensor, index: Tensor, src: Tensor, dim: number) => ({ inputs: [x, index, src], params: sumParams(dim) }),
   infer: ([x]) => ({ shape: x.shape, dtype: x.dtype }),
-  encode: ({ dim }) => [dim],
+  encode: encodeSum,
   grad: (g, [, index], _y, { dim }) => [g, null, () => gatherKernel(g, index, dim)],
 });
 function scatterArgs(x: Tensor, dim: number, index: Tensor, src: Tensor | number, name: string): [Tensor, number] {
@@ -82,7 +90,7 @@ export function scatter(x: Tensor, dim: number, index: Tensor, src: Tensor | num
   return scatterKernel(x, index, typeof src === 'number' ? expand(fullOf(src, x), index.shape) : value, d);
 }
 const fullOf = (value: number, x: Tensor) => full([], value, { dtype: x.dtype, device: x.device });
-/** x with src added at the places that `index` names along `dim`; deterministic. (torch.scatter_add) */
+/** x with src added at the places that `index` names along `dim`, in the order of `index` unless setDeterministic(false). (torch.scatter_add) */
 export function scatterAdd(x: Tensor, dim: number, index: Tensor, src: Tensor): Tensor {
   const [value, d] = scatterArgs(x, dim, index, src, 'scatterAdd');
   return scatterAddKernel(x, index, value, d);
@@ -90,7 +98,7 @@ export function scatterAdd(x: Tensor, dim: number, index: Tensor, src: Tensor): 
 /** scatterAdd in place. */
 export function scatterAdd_(x: Tensor, dim: number, index: Tensor, src: Tensor): Tensor {
   const [value, d] = scatterArgs(x, dim, index, src, 'scatterAdd_');
-  return applyInto(lookup('scatterAdd'), [x, index, value], { dim: d }, [x])[0]!;
+  return applyInto(lookup('scatterAdd'), [x, index, value], { ...sumParams(d) }, [x])[0]!;
 }
 /** scatter in place. */
 export function scatter_(x: Tensor, dim: number, index: Tensor, src: Tensor | number): Tensor {
@@ -122,9 +130,9 @@ export function indexSelect(x: Tensor, dim: number, index: Tensor): Tensor {
 }
 
 const indexAddKernel: (x: Tensor, index: Tensor, src: Tensor, dim: number) => Tensor = op('indexAdd', {
-  args: (x: Tensor, index: Tensor, src: Tensor, dim: number) => ({ inputs: [x, index, src], params: { dim } }),
+  args: (x: Tensor, index: Tensor, src: Tensor, dim: number) => ({ inputs: [x, index, src], params: sumParams(dim) }),
   infer: ([x]) => ({ shape: x.shape, dtype: x.dtype }),
-  encode: ({ dim }) => [dim],
+  encode: encodeSum,
   grad: (g, [, index], _y, { dim }) => [g, null, () => indexSelectKernel(g, index, dim)],
 });
 function indexAddArgs(x: Tensor, dim: number, index: Tensor, src: Tensor, name: string): number {
@@ -141,14 +149,14 @@ function indexAddArgs(x: Tensor, dim: number, index: Tensor, src: Tensor, name: 
   }
   return d;
 }
-/** x with the slices of src added at the places that a 1-d index names; deterministic. (torch.index_add) */
+/** x with the slices of src added at the places that a 1-d index names, in its order unless setDeterministic(false). (torch.index_add) */
 export function indexAdd(x: Tensor, dim: number, index: Tensor, src: Tensor): Tensor {
   return indexAddKernel(x, index, src, indexAddArgs(x, dim, index, src, 'indexAdd'));
 }
 /** indexAdd in place. */
 export function indexAdd_(x: Tensor, dim: number, index: Tensor, src: Tensor): Tensor {
   const d = indexAddArgs(x, dim, index, src, 'indexAdd_');
-  return applyInto(lookup('indexAdd'), [x, index, src], { dim: d }, [x])[0]!;
+  return applyInto(lookup('indexAdd'), [x, index, src], { ...sumParams(d) }, [x])[0]!;
 }
 
 /** Rows of a table (V,D) by index of any shape: (…) -> (…,D). `paddingIdx` gets no gradient. (torch.nn.functional.embedding) */

@@ -1,7 +1,7 @@
 /** A layer of an LSTM over a whole sequence. */
 import { asTensor, opMany } from '../core/define.js';
 import { isFloat, statisticsType } from '../core/dtype.js';
-import { DTypeError, ShapeError } from '../core/error.js';
+import { checkOptions, DTypeError, ShapeError } from '../core/error.js';
 import { sameShape, show } from '../core/layout.js';
 import type { Tensor } from '../core/tensor.js';
 import { add, cast, mul, sigmoid, square, sub, tanh } from './elementwise.js';
@@ -124,6 +124,7 @@ export interface LstmResult {
 export function lstm(x: Tensor, weight: Tensor, h: Tensor, c: Tensor, options: { reverse?: boolean } = {}): LstmResult {
   const given = [x, weight, h, c];
   for (const t of given) asTensor(t, 'lstm');
+  checkOptions(options, 'lstm');
   const { dtype } = x;
   if (!isFloat(dtype) || given.some((t) => t.dtype !== dtype))
     throw new DTypeError(`needs floats of one dtype, got ${given.map((t) => t.dtype).join(', ')}`, { op: 'lstm' });

@@ -227,9 +227,9 @@ function alongSlices(index: Tensor, x: Tensor, dim: number): Tensor {
 }
 const indexAdd: Rule = (call) => {
   const [x, index, src] = [full(call, 0), call.inputs[1] as Tensor, full(call, 2)];
-  const dim = (call.params.dim as number) + 1;
-  if (!call.batched[1]) return run(call, [x, index, src], { dim });
-  return [apply(lookup('scatterAdd'), [x, alongSlices(index, src, dim), src], { dim })];
+  const params = { ...call.params, dim: (call.params.dim as number) + 1 };
+  if (!call.batched[1]) return run(call, [x, index, src], params);
+  return [apply(lookup('scatterAdd'), [x, alongSlices(index, src, params.dim), src], params)];
 };
 
 // ---- attention: examples are more sequences

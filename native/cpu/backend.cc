@@ -249,7 +249,7 @@ void register_kernel(const char* op, MakeFn make, const char* label) {
 const Backend& backend() {
   static const Backend instance = {nullptr,  "cpu",    cpu_info, cpu_alloc, cpu_free, cpu_write,
                                    cpu_read, cpu_plan, cpu_run,  cpu_drop,  cpu_wait, cpu_explain,
-                                   nullptr,  nullptr,  nullptr,  cpu_has,   nullptr};
+                                   nullptr,  nullptr,  nullptr,  cpu_has,   nullptr,  nullptr};
   return instance;
 }
 

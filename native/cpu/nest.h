@@ -103,7 +103,7 @@ struct Nest {
 
   // Units that make up at least `work` elements, when each element of a row stands for `each_costs`.
   int64_t grain(int64_t work, int64_t each_costs = 1) const {
-    return most<int64_t>(1, work / most<int64_t>(1, block * each_costs));
+    return most<int64_t>(1, quotient(work, most<int64_t>(1, block * each_costs)));
   }
 
   bool merges(int a, int b) const {

@@ -83,7 +83,7 @@ Status run_layer(const CpuPlan& plan, const Args& args) {
       whole<C>(has_bias ? &call.in[bias_at] : nullptr, args.in[has_bias ? bias_at : 0], D, C(0), own + D);
   const Rows<C> in(p.row, 0, call.in[0], args.in[0]), out(p.row, 1, call.out[0], args.out[0]);
   bool failed = false;
-  parallel(p.lead.count, most<int64_t>(1, kTask / most<int64_t>(1, D)), [&](int64_t begin, int64_t end) {
+  parallel(p.lead.count, lines_of(D), [&](int64_t begin, int64_t end) {
     const int64_t step = D <= kWhole ? kWhole : kLeaf;
     C* const buffer = room<C>(0, 2 * least(step, D));
     if (!buffer) {
@@ -126,8 +126,7 @@ Status run_layer_grad(const CpuPlan& plan, const Args& args) {
   const LayerPlan& p = *static_cast<const LayerPlan*>(plan.state);
   const Call& call = plan.call;
   const int64_t D = p.row.count, count = p.lead.count;
-  const int64_t block = least<int64_t>(512, most<int64_t>(32, kTask / most<int64_t>(1, D))),
-                blocks = ceil_div(count, block);
+  const int64_t block = least<int64_t>(512, most<int64_t>(32, lines_of(D))), blocks = ceil_div(count, block);
   C* const own = room<C>(2, D);
   C* const sums = room<C>(3, blocks * 2 * D);
   if (!own || !sums) return kOutOfMemory;
@@ -185,7 +184,7 @@ Status run_layer_grad(const CpuPlan& plan, const Args& args) {
     }
   });
   if (failed) return kOutOfMemory;
-  parallel(2 * D, most<int64_t>(kBatch, kTask / most<int64_t>(1, blocks)), [&](int64_t begin, int64_t end) {
+  parallel(2 * D, most<int64_t>(kBatch, lines_of(blocks)), [&](int64_t begin, int64_t end) {
     for (int64_t first = begin; first < end;) {
       const bool bias = first >= D;
       const int64_t n = least(kBatch, least(end, bias ? 2 * D : D) - first);
@@ -259,7 +258,7 @@ Status each_channel(const CpuPlan& plan, const Args& args, int64_t channels, con
   const BatchPlan& b = *static_cast<const BatchPlan*>(plan.state);
   const int64_t length = b.line.count, lines = b.outer.count * (b.planes ? channels : 1);
   bool failed = false;
-  parallel(lines, most<int64_t>(1, kTask / most<int64_t>(1, length)), [&](int64_t begin, int64_t end) {
+  parallel(lines, lines_of(length), [&](int64_t begin, int64_t end) {
     C* const buffer = room<C>(0, kLeaf * (kInputs + 1));
     if (!buffer) {
       failed = true;

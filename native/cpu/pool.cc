@@ -160,8 +160,9 @@ void set_thread_count(int n) { pool().resize(n); }
 
 void parallel_for(int64_t n, int64_t grain, Body body, void* ctx) {
   if (n <= 0) return;
+  if (n <= grain) return body(ctx, 0, n);
   if (grain < 1) grain = 1;
-  const int64_t chunks = (n + grain - 1) / grain;
+  const int64_t chunks = quotient(n + grain - 1, grain);
   if (chunks > 1 && !inside && pool().threads() > 1 && chunks < static_cast<int64_t>(kClosed)) {
     inside = true;
     const bool ran = pool().run(n, grain, chunks, body, ctx);

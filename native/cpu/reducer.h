@@ -136,7 +136,7 @@ struct Reducing {
     const int64_t parts = most<int64_t>(ceil_div(range, split), 1);
     const auto buffer = [] { return room<C>(0, kLeaf * kInputs); };
     if (parts == 1) {
-      const int64_t grain = most<int64_t>(1, least<int64_t>(kTask / most<int64_t>(range, 1), 1 << 14));
+      const int64_t grain = least<int64_t>(lines_of(range), 1 << 14);
       bool failed = false;
       parallel(outputs, grain, [&](int64_t begin, int64_t end) {
         C* const own = buffer();
@@ -186,8 +186,7 @@ struct Reducing {
     bool failed = false;
     // Task i: part i / jobs of job i % jobs, so that tasks that run together read neighbouring memory.
     const auto place = [&](int64_t job, int64_t part) { return partial + (part * jobs + job) * kSlots * ld; };
-    const int64_t grain =
-        most<int64_t>(1, least<int64_t>(kTask / most<int64_t>(1, ld * least<int64_t>(range, split)), 1 << 12));
+    const int64_t grain = least<int64_t>(lines_of(ld * least<int64_t>(range, split)), 1 << 12);
     parallel(jobs * parts, grain, [&](int64_t begin, int64_t end) {
       C* const buffer = room<C>(0, ld * (kLanes + kGroup * kInputs));
       T* const own = room<T>(1, ld * kSlots);
@@ -204,7 +203,7 @@ struct Reducing {
       }
     });
     if (failed || !partial) return failed ? kOutOfMemory : kOk;
-    parallel(jobs, most<int64_t>(1, kTask / (parts * ld)), [&](int64_t begin, int64_t end) {
+    parallel(jobs, lines_of(parts * ld), [&](int64_t begin, int64_t end) {
       for (int64_t job = begin; job < end; ++job) {
         const int64_t a = job / chunks, first = job % chunks * kColumns, n = least<int64_t>(kColumns, width - first);
         T* const t = place(job, 0);

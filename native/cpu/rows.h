@@ -18,7 +18,10 @@ inline T* room(int slot, int64_t n) {
   return static_cast<T*>(scratch(slot, sizeof(T) * most<int64_t>(n, 1)));
 }
 
-inline int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+inline int64_t ceil_div(int64_t a, int64_t b) { return quotient(a + b - 1, b); }
+
+// Lines of so many elements that are worth a task of their own.
+inline int64_t lines_of(int64_t length) { return most<int64_t>(1, quotient(kTask, most<int64_t>(1, length))); }
 
 inline bool float_dtype(int32_t dtype) { return dtype == k_f32 || dtype == k_f64 || dtype == k_f16 || dtype == k_bf16; }
 

@@ -52,7 +52,8 @@ inline Total<C> scan_row(const C* x, C* y, int64_t n, Total<C> carry) {
 struct ScanPlan {
   Axes dim, kept, outer, column;  // operands: in, out
   bool columns;
-  int64_t part;  // elements of a row in a task, when there are few rows
+  int64_t part, parts;  // elements of a row in a task, when there are few rows; of a row
+  int64_t grain;        // parts in a task
 };
 
 template <class Op, class C>
@@ -76,19 +77,21 @@ struct Scan {
   }
 
   Status rows() const {
-    const int64_t count = plan.kept.count, length = plan.dim.count, part = plan.part, parts = ceil_div(length, part);
+    const int64_t count = plan.kept.count, length = plan.dim.count, part = plan.part, parts = plan.parts;
     T* const total = room<T>(3, count * parts);
     if (!total) return kOutOfMemory;
     bool failed = false;
     const auto each_part = [&](const auto& f) {
-      parallel(count * parts, parts > 1 ? 1 : most<int64_t>(1, kTask / length), [&](int64_t begin, int64_t end) {
+      parallel(count * parts, plan.grain, [&](int64_t begin, int64_t end) {
         C* const own = room<C>(0, 2 * kLeaf);
         if (!own) {
           failed = true;
           return;
         }
-        for (int64_t i = begin; i < end; ++i)
-          f(i, i / parts, i % parts * part, least(length, (i % parts + 1) * part), own);
+        for (int64_t i = begin; i < end; ++i) {
+          const int64_t line = parts > 1 ? i / parts : i, first = (i - line * parts) * part;
+          f(i, line, first, least(length, first + part), own);
+        }
       });
     };
     for (int64_t i = 0; i < count * parts; ++i) total[i] = Op::template identity<T>();
@@ -119,7 +122,7 @@ struct Scan {
                   tiles = ceil_div(width, ld);
     const Rows<C> in = input(plan.column), out = output(plan.column);
     bool failed = false;
-    parallel(plan.outer.count * tiles, most<int64_t>(1, kTask / (ld * length)), [&](int64_t begin, int64_t end) {
+    parallel(plan.outer.count * tiles, lines_of(ld * length), [&](int64_t begin, int64_t end) {
       C* const buffer = room<C>(0, 2 * ld);
       if (!buffer) {
         failed = true;
@@ -171,6 +174,8 @@ Status make_scan(CpuPlan& plan) {
   const int64_t length = state->dim.count;
   state->columns = state->column.count >= 8 && state->kept.inner_stride(0) < state->dim.inner_stride(0);
   state->part = most<int64_t>(1, state->kept.count < 16 && length >= 4 * kTask ? kTask : length);
+  state->parts = ceil_div(length, state->part);
+  state->grain = state->parts > 1 ? 1 : lines_of(length);
   plan.state = state;
   const int32_t dtype = call.in[0].dtype;
   plan.run = dtype == k_f64 ? run_scan<Op, double> : float_dtype(dtype) ? run_scan<Op, float> : run_scan<Op, int64_t>;

@@ -207,7 +207,7 @@ struct Along {
     const Rows<C> out = output(plan.dim);
     bool failed = false;
     if (plan.part == length) {
-      parallel(count, most<int64_t>(1, kTask / most<int64_t>(1, length)), [&](int64_t begin, int64_t end) {
+      parallel(count, lines_of(length), [&](int64_t begin, int64_t end) {
         C* const own = buffer();
         if (!own) {
           failed = true;
@@ -264,7 +264,7 @@ struct Along {
   Status columns() const {
     const int64_t length = plan.dim.count, width = plan.column.count, ld = plan.width, tiles = ceil_div(width, ld);
     bool failed = false;
-    parallel(plan.outer.count * tiles, most<int64_t>(1, kTask / (ld * length)), [&](int64_t begin, int64_t end) {
+    parallel(plan.outer.count * tiles, lines_of(ld * length), [&](int64_t begin, int64_t end) {
       C* const peak = room<C>(0, ld * (kInputs + 4));
       if (!peak) {
         failed = true;
@@ -452,13 +452,13 @@ Status run_entropy(const CpuPlan& plan, const Args& args) {
   const int32_t own = sizeof(C) == 4 ? k_f32 : k_f64;
   const bool plain = x.dtype == own && call.out[0].dtype == own && call.out[1].dtype == own;
   if (plain && e.C > 0 && e.C <= Vec<C>::N && !w && e.smoothing == 0) {
-    parallel(e.N, kTask / e.C, [&](int64_t begin, int64_t end) { short_entropy<C>(call, args, e, begin, end); });
+    parallel(e.N, lines_of(e.C), [&](int64_t begin, int64_t end) { short_entropy<C>(call, args, e, begin, end); });
     return kOk;
   }
   const Axes axes = classes(x);
   const Rows<C> rows(axes, 0, x, args.in[0]);
   bool failed = false;
-  parallel(e.N, most<int64_t>(1, kTask / most<int64_t>(1, e.C)), [&](int64_t begin, int64_t end) {
+  parallel(e.N, lines_of(e.C), [&](int64_t begin, int64_t end) {
     C* const buffer = room<C>(0, kLeaf);
     if (!buffer) {
       failed = true;
@@ -521,13 +521,13 @@ Status run_entropy_grad(const CpuPlan& plan, const Args& args) {
   const bool plain = x.dtype == own && y.dtype == own && call.in[0].dtype == own && call.in[3].dtype == own &&
                      x.strides[1] == 1 && y.strides[1] == 1;
   if (plain && e.C > 0 && e.C <= Vec<C>::N && !w && e.smoothing == 0) {
-    parallel(e.N, kTask / e.C, [&](int64_t begin, int64_t end) { short_entropy_grad<C>(call, args, e, begin, end); });
+    parallel(e.N, lines_of(e.C), [&](int64_t begin, int64_t end) { short_entropy_grad<C>(call, args, e, begin, end); });
     return kOk;
   }
   const Axes from = classes(x), to = classes(y);
   const Rows<C> rows(from, 0, x, args.in[1]), out(to, 0, y, args.out[0]);
   bool failed = false;
-  parallel(e.N, most<int64_t>(1, kTask / most<int64_t>(1, e.C)), [&](int64_t begin, int64_t end) {
+  parallel(e.N, lines_of(e.C), [&](int64_t begin, int64_t end) {
     using V = Vec<C>;
     C* const buffer = room<C>(0, 2 * kLeaf);
     if (!buffer) {

@@ -38,13 +38,15 @@ Status vk_alloc(void* self, int64_t bytes, Buffer** out) {
     Status status = gpu.heap.alloc(bytes, Kind::kDevice, &memory);
     // What was freed may still be in use by the device.
     if (status == kOutOfMemory && gpu.stream.wait() == kOk) status = gpu.heap.alloc(bytes, Kind::kDevice, &memory);
-    if (status == kOk) *out = memory;
-    return status;
+    if (status != kOk) return status;
+    ++gpu.held;
+    *out = memory;
+    return kOk;
   });
 }
 
 void vk_free(void* self, Buffer* buffer) {
-  use(self, [&](Gpu& gpu) { return gpu.stream.free(static_cast<Memory*>(buffer)), kOk; });
+  use(self, [&](Gpu& gpu) { return --gpu.held, gpu.stream.free(static_cast<Memory*>(buffer)), kOk; });
 }
 
 bool outside(const Buffer* buffer, int64_t offset, int64_t bytes) {
@@ -84,8 +86,10 @@ Status vk_plan(void* self, const Call* call, Plan** out) {
       plan->item.push_back(item_bytes(i < call->nin ? call->in[i].dtype : call->out[i - call->nin].dtype));
     }
     const Status status = make_call(maker);
-    if (status == kOk) *out = reinterpret_cast<Plan*>(plan.release());
-    return status;
+    if (status != kOk) return status;
+    ++gpu.held;
+    *out = reinterpret_cast<Plan*>(plan.release());
+    return kOk;
   });
 }
 
@@ -127,7 +131,9 @@ Status vk_run(void* self, Plan* opaque, const Run* run) {
   });
 }
 
-void vk_drop(void*, Plan* opaque) { delete reinterpret_cast<VkPlan*>(opaque); }
+void vk_drop(void* self, Plan* opaque) {
+  use(self, [&](Gpu& gpu) { return --gpu.held, delete reinterpret_cast<VkPlan*>(opaque), kOk; });
+}
 
 void vk_explain(void* self, char* text, int64_t size) {
   use(self, [&](Gpu& gpu) { return gpu.explain(text, size), kOk; });
@@ -137,8 +143,10 @@ Status vk_capture(void* self, const Step* steps, int32_t count, Buffer* arena, G
   return work(self, [&](Gpu& gpu) {
     auto program = std::make_unique<Program>(gpu);
     const Status status = program->record(steps, count, static_cast<Memory*>(arena));
-    if (status == kOk) *out = reinterpret_cast<Graph*>(program.release());
-    return status;
+    if (status != kOk) return status;
+    ++gpu.held;
+    *out = reinterpret_cast<Graph*>(program.release());
+    return kOk;
   });
 }
 
@@ -147,7 +155,7 @@ Status vk_replay(void* self, Graph* graph, Buffer* const* buffers, const int64_t
 }
 
 void vk_drop_graph(void* self, Graph* graph) {
-  use(self, [&](Gpu&) { return delete reinterpret_cast<Program*>(graph), kOk; });
+  use(self, [&](Gpu& gpu) { return --gpu.held, delete reinterpret_cast<Program*>(graph), kOk; });
 }
 
 bool vk_has(void*, int32_t op) { return has_kernel(op); }
@@ -156,11 +164,15 @@ void vk_leave(void* self) {
   use(self, [](Gpu& gpu) { return gpu.keep_cache(), kOk; });
 }
 
+Status vk_close(void* self) {
+  return use(self, [](Gpu& gpu) { return gpu.held > 0 ? kInUse : (gpu.close(), kOk); });
+}
+
 }  // namespace
 
 Backend backend_of(Gpu& gpu) {
-  return {&gpu,    "vulkan", vk_info,    vk_alloc,   vk_free,   vk_write,      vk_read, vk_plan, vk_run,
-          vk_drop, vk_wait,  vk_explain, vk_capture, vk_replay, vk_drop_graph, vk_has,  vk_leave};
+  return {&gpu,    "vulkan", vk_info,    vk_alloc,   vk_free,   vk_write,      vk_read, vk_plan,  vk_run,
+          vk_drop, vk_wait,  vk_explain, vk_capture, vk_replay, vk_drop_graph, vk_has,  vk_leave, vk_close};
 }
 
 }  // namespace brasa::vk

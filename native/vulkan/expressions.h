@@ -14,13 +14,6 @@ T as_BOOL(typename T::Int mask) {
   return select(mask, T(typename T::Elem(1)), T(typename T::Elem(0)));
 }
 
-template <class E>
-constexpr bool kTypes_FLOAT = kIsFloat<E>;
-template <class E>
-constexpr bool kTypes_INT = !kIsFloat<E>;
-template <class E>
-constexpr bool kTypes_ALL = true;
-
 inline int arity_of(int32_t op) {
   switch (op) {
 #define UNARY(number, name, types, result, expr) \

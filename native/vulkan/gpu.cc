@@ -16,6 +16,16 @@ bool exchanges(const uint32_t* words, size_t count) {
   return false;
 }
 
+constexpr auto kAtomicFloats = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_ATOMIC_FLOAT_FEATURES_EXT;
+
+// floats: it has VK_EXT_shader_atomic_float.
+AtomicAdds find_atomic_adds(VkPhysicalDevice physical, bool i64, bool floats) {
+  VkPhysicalDeviceShaderAtomicFloatFeaturesEXT can = {kAtomicFloats};
+  VkPhysicalDeviceFeatures2 features = {VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2, &can};
+  if (floats) vkGetPhysicalDeviceFeatures2(physical, &features);
+  return {true, i64, can.shaderBufferFloat32AtomicAdd == VK_TRUE, can.shaderBufferFloat64AtomicAdd == VK_TRUE};
+}
+
 }  // namespace
 
 Gpu::Gpu(VkPhysicalDevice physical) : physical_(physical) {
@@ -85,8 +95,13 @@ Gpu::Gpu(VkPhysicalDevice physical) : physical_(physical) {
     look_at_subgroups(subgroups.subgroupSize);
   features_.subgroup_i64 = features12.shaderSubgroupExtendedTypes;
   if (extension(VK_KHR_COOPERATIVE_MATRIX_EXTENSION_NAME) && features_.subgroup && features12.vulkanMemoryModel &&
-      features12.shaderFloat16 && features_.target.storage16 && !pretends("no-matrices"))
+      features12.vulkanMemoryModelDeviceScope && features12.shaderFloat16 && features_.target.storage16 &&
+      !pretends("no-matrices"))
     features_.matrix = find_matrix_units(physical, extension(VK_KHR_SHADER_BFLOAT16_EXTENSION_NAME));
+  if (!pretends("no-atomics"))
+    features_.atomic = find_atomic_adds(physical, features12.shaderBufferInt64Atomics,
+                                        extension(VK_EXT_SHADER_ATOMIC_FLOAT_EXTENSION_NAME));
+  features_.atomic.f64 &= features_.target.float64;
 }
 
 // Full subgroups of that size, in work groups of as many invocations as there may be.
@@ -132,7 +147,13 @@ Status Gpu::open() {
       VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_COOPERATIVE_MATRIX_FEATURES_KHR, bf16 ? &bfloat16 : nullptr};
   cooperative.cooperativeMatrix = VK_TRUE;
   if (matrices) subgroups.pNext = &cooperative;
-  features12.vulkanMemoryModel = features12.shaderFloat16 = matrices;
+  features12.vulkanMemoryModel = features12.vulkanMemoryModelDeviceScope = features12.shaderFloat16 = matrices;
+  const AtomicAdds& atomic = features_.atomic;
+  features12.shaderBufferInt64Atomics = atomic.i64;
+  VkPhysicalDeviceShaderAtomicFloatFeaturesEXT atomic_floats = {kAtomicFloats, features12.pNext};
+  atomic_floats.shaderBufferFloat32AtomicAdd = atomic.f32;
+  atomic_floats.shaderBufferFloat64AtomicAdd = atomic.f64;
+  if (atomic.f32 || atomic.f64) features12.pNext = &atomic_floats;
   VkPhysicalDeviceFeatures2 wanted = {VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2, &features11};
   wanted.features.shaderInt64 = VK_TRUE;
   wanted.features.shaderFloat64 = features_.target.float64;
@@ -146,6 +167,7 @@ Status Gpu::open() {
   if (features_.subgroup) extensions.push_back(VK_EXT_SUBGROUP_SIZE_CONTROL_EXTENSION_NAME);
   if (matrices) extensions.push_back(VK_KHR_COOPERATIVE_MATRIX_EXTENSION_NAME);
   if (bf16) extensions.push_back(VK_KHR_SHADER_BFLOAT16_EXTENSION_NAME);
+  if (atomic.f32 || atomic.f64) extensions.push_back(VK_EXT_SHADER_ATOMIC_FLOAT_EXTENSION_NAME);
   VkDeviceCreateInfo info = {VK_STRUCTURE_TYPE_DEVICE_CREATE_INFO, &wanted};
   info.queueCreateInfoCount = 1;
   info.pQueueCreateInfos = &queue;
@@ -167,6 +189,28 @@ Status Gpu::open() {
   if (opened_ == kOk) opened_ = heap.alloc(sizeof(FaultWord), Kind::kStaging, &fault_);
   if (opened_ == kOk) memset(fault_->host, 0, sizeof(FaultWord));
   return opened_;
+}
+
+void Gpu::close() {
+  if (device_) {
+    keep_cache();
+    vkDeviceWaitIdle(device_);
+    for (const auto& [key, pipeline] : pipelines_) vkDestroyPipeline(device_, pipeline, nullptr);
+    live_objects -= static_cast<int64_t>(pipelines_.size());
+    if (fault_) heap.free(fault_);
+    stream.close();
+    heap.close();
+    vkDestroyPipelineCache(device_, cache_, nullptr);
+    vkDestroyPipelineLayout(device_, layout_, nullptr);
+    vkDestroyDevice(device_, nullptr);
+  }
+  pipelines_.clear();
+  stream = Stream();
+  device_ = VK_NULL_HANDLE;
+  layout_ = VK_NULL_HANDLE;
+  cache_ = VK_NULL_HANDLE;
+  fault_ = nullptr;
+  opened_ = kOk;
 }
 
 Status Gpu::open_cache() {

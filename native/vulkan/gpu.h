@@ -10,6 +10,11 @@
 
 namespace brasa::vk {
 
+// Which numbers in memory a shader can add to while others do.
+struct AtomicAdds {
+  bool i32 = false, i64 = false, f32 = false, f64 = false;
+};
+
 // What kernels may count on. Device addresses, timeline semaphores and 64-bit integers are required.
 struct Features {
   TargetDevice target = {};
@@ -21,6 +26,7 @@ struct Features {
   uint32_t subgroup = 0;
   bool subgroup_i64 = false;  // values of 64-bit integers too
   MatrixUnits matrix;         // of subgroups of that size
+  AtomicAdds atomic;
   // Turns of all the loops of an invocation: llvmpipe leaves them, silently, after 65535.
   int64_t most_turns = INT64_MAX;
 };
@@ -42,7 +48,8 @@ class Gpu {
   explicit Gpu(VkPhysicalDevice physical);
   // Why it cannot be used; null when it can.
   const char* missing() const { return missing_; }
-  Status open();  // at the first use
+  Status open();  // at the first use, and at the first after close()
+  void close();   // gives all back to the driver; nothing of `held` may be alive
   void info(DeviceInfo* out) const;
 
   // Made at the first call for this key. words: the shader, of which `constants` specialises the first ones.
@@ -72,6 +79,7 @@ class Gpu {
   VkPipelineLayout layout() const { return layout_; }
   Heap heap;
   Stream stream;
+  int64_t held = 0;  // buffers, plans and programs that the backend has given out
   std::mutex mutex;  // held by whoever uses any of this
 
  private:

@@ -1,6 +1,7 @@
 // Moving elements by index: gather, scatter, indexSelect and their sums; cat. Where several may go to one place, one
 // invocation takes all that do, in order: results are the same at every run. Those are the elements of a line, or,
-// where lines are few and long, of a run of equal targets after they were sorted.
+// where lines are few and long, of a run of equal targets after they were sorted. What may be added in any order, as
+// integers may, is added atomically where lines are few, an element an invocation.
 #include "shade.h"
 
 namespace brasa::vk {
@@ -129,6 +130,43 @@ Status put_sorted(Maker& m, const Put& p) {
   return status;
 }
 
+// Whether elements of the call's type may be added one by one as they come: the order matters only to floats.
+bool adds_atomically(const Maker& m) {
+  const AtomicAdds& atomic = m.gpu.features().atomic;
+  const bool any_order = m.call.nparams > 1 && m.call.params[1] == 1;
+  switch (m.call.out[0].dtype) {
+    case k_i32:
+      return atomic.i32;
+    case k_i64:
+      return atomic.i64;
+    case k_f32:
+      return any_order && atomic.f32;
+    case k_f64:
+      return any_order && atomic.f64;
+    default:
+      return false;
+  }
+}
+
+// Into out, which holds x, an element an invocation.
+Status add_atomically(Maker& m, const Put& p) {
+  Shade s(m);
+  Shade::Tensor i = s.in(1), from = s.in(2), to = s.out(0);
+  const Id fault = s.fault();
+  s.strides(i, p.index);
+  s.strides(from, p.src);
+  s.strides(to, p.out);
+  const auto sizes = s.sizes(p.walked());
+  const U32 room = s.u32(p.out.shape[p.dim]);
+  s.each(count_of(p.walked()), [&](U32 element) {
+    std::vector<U32> at = s.unravel(element, sizes);
+    const Id value = s.load(from, s.offset(from, at));
+    at[p.dim] = s.checked_index(fault, i, p.many ? s.offset(i, at) : at[p.dim] * i.strides[0], room);
+    s.module().atomic_add(storage_type(to.dtype), s.address(to, s.offset(to, at)), value);
+  });
+  return s.finish();
+}
+
 // out = x but for what is put there: for each line of index along dim, in order. many: index has x's dims, else one.
 Status put(Maker& m, bool many, bool add) {
   const Call& call = m.call;
@@ -144,8 +182,10 @@ Status put(Maker& m, bool many, bool add) {
   Layout lines = p.walked();
   lines.shape[dim] = 1;
   if (count_of(lines) * length == 0) return kOk;
-  if (length > kShort && (count_of(lines) < kManyLines || length > m.gpu.features().most_turns))
-    return put_sorted(m, p);
+  if (count_of(lines) < kManyLines || length > m.gpu.features().most_turns) {
+    if (add && adds_atomically(m)) return add_atomically(m, p);
+    if (length > kShort) return put_sorted(m, p);
+  }
   Shade s(m);
   Shade::Tensor i = s.in(1), from = s.in(2), to = s.out(0);
   const Id fault = s.fault();

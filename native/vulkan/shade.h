@@ -10,11 +10,6 @@ namespace {
 
 constexpr int64_t kMostElements = int64_t{1} << 31;
 
-template <class T>
-constexpr int32_t kDtypeOf = sizeof(T) == 4 ? (kIsFloat<T> ? k_f32 : k_i32)
-                             : kIsFloat<T>  ? k_f64
-                                            : k_i64;
-
 class U32 {  // an index; wraps
  public:
   U32() = default;

@@ -277,6 +277,15 @@ void Module::store_narrow(Type t, Id to, Id value) {
   emit(spv::AtomicOr, Type::kU32, {part.word, scope, relaxed, own});
 }
 
+void Module::atomic_add(Type t, Id to, Id value) {
+  static const uint32_t needs[] = {0, spv::Int64Atomics, spv::AtomicFloat32AddEXT, spv::AtomicFloat64AddEXT};
+  const uint32_t capability = needs[static_cast<int>(t) - static_cast<int>(Type::kU32)];
+  if (capability) put(capabilities_, spv::Capability, {capability});  // (which may be said twice)
+  if (is_float(t)) put_text(extensions_, spv::Extension, {}, "SPV_EXT_shader_atomic_float_add");
+  const Id scope = constant(Type::kU32, kDeviceScope), relaxed = constant(Type::kU32, 0);
+  emit(is_float(t) ? spv::AtomicFAddEXT : spv::AtomicIAdd, t, {address(t, to), scope, relaxed, value});
+}
+
 Id Module::variable(Type t, Id first) {
   const Id of = pointer(spv::Own, type(t)), id = next();
   put(variables_, spv::Variable, {of, id, spv::Own});

@@ -93,6 +93,7 @@ enum Op : uint16_t {
   Not = 200,
   ControlBarrier = 224,
   AtomicLoad = 227,
+  AtomicIAdd = 234,
   AtomicAnd = 240,
   AtomicOr = 241,
   Phi = 245,
@@ -107,6 +108,7 @@ enum Op : uint16_t {
   CooperativeMatrixLoad = 4457,
   CooperativeMatrixStore = 4458,
   CooperativeMatrixMulAdd = 4459,
+  AtomicFAddEXT = 6035,
 };
 // Of the instruction set GLSL.std.450.
 enum Std : uint32_t { RoundEven = 2, Trunc = 3, Floor = 8, Ceil = 9, Sqrt = 31, Fma = 50 };
@@ -116,6 +118,7 @@ enum Name : uint32_t {
   Float16 = 9,
   Float64 = 10,
   Int64 = 11,
+  Int64Atomics = 12,
   GroupNonUniform = 61,
   SubgroupShuffle = 65,
   StorageBuffer16BitAccess = 4433,
@@ -127,6 +130,8 @@ enum Name : uint32_t {
   VulkanMemoryModel = 5345,
   PhysicalStorageBufferAddresses = 5347,
   CooperativeMatrix = 6022,
+  AtomicFloat32AddEXT = 6033,
+  AtomicFloat64AddEXT = 6034,
 };
 enum Mode : uint32_t { LocalSize = 17, PreserveMode = 4461, NearestMode = 4462 };
 }  // namespace spv
@@ -156,6 +161,8 @@ class Module {
   // whose other parts may be written at the same time.
   Id load_narrow(Type t, Id address);
   void store_narrow(Type t, Id address, Id value);
+  // Adds to the number there, of 32 or 64 bits, while others may too; floats by SPV_EXT_shader_atomic_float_add.
+  void atomic_add(Type t, Id address, Id value);
 
   Id argument_block() const { return block_; }   // u64
   Id invocation() const { return invocation_; }  // u32, of the x dimension

@@ -6,20 +6,6 @@
 namespace brasa::vk {
 namespace {
 
-// Calls f with a value of the compute type.
-template <class F>
-auto visit_compute(int32_t dtype, const F& f) {
-  switch (dtype) {
-    case k_f64:
-      return f(double{});
-    case k_i32:
-      return f(int32_t{});
-    case k_i64:
-      return f(int64_t{});
-    default:
-      return f(float{});
-  }
-}
 inline bool is_compute(int32_t dtype) { return dtype == k_f32 || dtype == k_f64 || dtype == k_i32 || dtype == k_i64; }
 
 inline Type storage_type(int32_t dtype) {

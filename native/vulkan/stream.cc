@@ -70,8 +70,15 @@ Status Stream::open(VkDevice device, uint32_t family, VkPipelineLayout layout, H
   return status;
 }
 
+void Ring::close(Heap& heap) {
+  if (memory_) heap.free(memory_);
+}
+
 void Stream::close() {
-  if (queue_) vkQueueWaitIdle(queue_);
+  if (!heap_) return;
+  for (Memory* memory : freed_) heap_->free(memory);
+  blocks_.close(*heap_);
+  staging_.close(*heap_);
   for (Recorded& one : recorded_) vkDestroyCommandPool(device_, one.pool, nullptr);
   vkDestroySemaphore(device_, timeline_, nullptr);
 }

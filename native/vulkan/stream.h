@@ -19,6 +19,7 @@ struct Access {
 class Ring {
  public:
   Status open(Heap& heap, int64_t bytes, Kind kind);
+  void close(Heap& heap);
   // False when there is no room until more is done.
   bool take(int64_t bytes, int64_t* offset);
   void submitted(uint64_t value) {
@@ -37,7 +38,7 @@ class Ring {
 class Stream {
  public:
   Status open(VkDevice device, uint32_t family, VkPipelineLayout layout, Heap& heap);
-  void close();
+  void close();  // when the device is idle
 
   // block: the argument block, bytes of it; copied.
   Status dispatch(VkPipeline pipeline, const uint32_t* groups, const void* block, int64_t bytes, const Access* accesses,

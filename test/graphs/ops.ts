@@ -1,5 +1,5 @@
 /** What the instructions of random graphs do. Each takes its operands from what is there, or does nothing where none fits. */
-import { cat, type DType, gradients, layerNorm, linear, noGrad, type Tensor, where, zeros } from 'brasa';
+import { cat, conv2d, type DType, gradients, layerNorm, linear, noGrad, type Tensor, where, zeros } from 'brasa';
 import { isFloat, type Made, type Run, roundoff, type Value } from './graph.js';
 
 type Operation = (run: Run, picks: readonly number[]) => void;
@@ -286,6 +286,22 @@ const dense: Operation = (run, [at, other, third, activation]) => {
   else run.add({ x: y.add(0.0611).relu(), text: `relu(${text} + 0.0611)`, from, bound: bound + 1 });
 };
 
+/** Rows of pixels shown as channels-last images, or what is made of them, to convolutions with the rows of a matrix as filters. */
+const convolve: Operation = (run, [at, other, count, scale]) => {
+  const v = run.pick(at!, ({ x }) => isFloat(x.dtype) && x.ndim === 3);
+  const w = v && run.pick(other!, ({ x }) => x.dtype === v.x.dtype && x.ndim === 2 && x.shape[1] === v.x.shape[2]);
+  if (!w) return;
+  const filters = w.x.reshape([...w.x.shape, 1, 1]);
+  const [pixels, text] = scale! % 2 ? [v.x.mul(0.5), `${v.name} * 0.5`] : [v.x, v.name];
+  const image = pixels.permute([2, 0, 1]);
+  const times = 1 + (count! % 3);
+  let y = conv2d(image, filters);
+  for (let i = 1; i < times; i++)
+    y = y.add(conv2d(image, filters.neg(), null, { padding: i }).slice(1, i, -i).slice(2, i, -i));
+  const bound = times * v.bound * w.bound * w.x.shape[1]!;
+  run.add({ x: y, text: `${times} conv2d(${text}, ${w.name})`, from: [v, w], bound });
+};
+
 const index: Operation = (run, [at, other, over, which]) => {
   const v = run.pick(at!, atLeast(1));
   if (!v) return;
@@ -343,7 +359,8 @@ const update: Operation = (run, [at, other, which, seen]) => {
       ({ x, error, bound }) =>
         category(x.dtype) === category(place.x.dtype) &&
         broadcastsTo(x.shape, place.x.shape) &&
-        error <= place.root!.error &&
+        // What is larger goes through tanh, which rounds.
+        (bound <= 2 ? error : Math.max(error, roundoff(x.dtype))) <= place.root!.error &&
         (bound <= 2 || isFloat(x.dtype)),
     );
   if (!v) return;
@@ -396,6 +413,7 @@ export const ops = {
   reduce,
   matmul,
   dense,
+  convolve,
   softmax,
   normalise,
   cast,

@@ -50,8 +50,8 @@ Status toy_plan(void*, const Call*, Plan** out) {
 }
 void toy_drop(void*, Plan* plan) { delete reinterpret_cast<char*>(plan); }
 
-const Backend toy = {nullptr, "toy",    nullptr, toy_alloc, toy_free, nullptr, nullptr, toy_plan,
-                     toy_run, toy_drop, nullptr, nullptr,   nullptr,  nullptr, nullptr};
+const Backend toy = {nullptr,  "toy",   nullptr, toy_alloc, toy_free, nullptr, nullptr, toy_plan, toy_run,
+                     toy_drop, nullptr, nullptr, nullptr,   nullptr,  nullptr, nullptr, nullptr,  nullptr};
 
 void expect(bool ok, const char* what) {
   if (ok) return;

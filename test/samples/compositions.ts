@@ -102,6 +102,8 @@ export const compositions: Sample[] = [
         [() => b.conv1d(b.zeros([2, 3, 4, 5]), b.zeros([3, 3, 2])), 'ShapeError', /\(N,C,L\)/],
         [() => b.conv1d(b.zeros([2, 3, 4]), b.zeros([3, 3, 2], { dtype: 'f64' })), 'DTypeError', /same float type/],
         [() => b.conv1d(b.zeros([2, 3, 4]), b.zeros([3, 3, 2]), null, { stride: 0 }), 'ArgumentError', /stride/],
+        [() => b.conv1d(b.zeros([2, 3, 4]), b.zeros([3, 2, 2])), 'ShapeError', /\[conv1d\] 3 channels .* \(3,2,2\)/],
+        [() => b.conv1d(b.zeros([2, 3, 4]), b.zeros([3, 3, 2]), b.zeros([2])), 'ShapeError', /\[conv1d\] the bias/],
       ],
       bench: {
         make: (make) => [make.real([8, 64, 2048]), make.real([64, 64, 3]), make.real([64])],
@@ -120,9 +122,10 @@ export const compositions: Sample[] = [
         [() => b.conv3d(b.zeros([2, 3, 4, 5]), b.zeros([3, 3, 2])), 'ShapeError', /\(N,C,D,H,W\)/],
         [() => b.conv3d(b.zeros([1, 1, 2, 5, 5]), b.zeros([1, 1, 3, 2, 2])), 'ShapeError', /kernel of 3 does not fit/],
         [
-          () => b.conv3d(b.zeros([1, 1, 4, 5, 5]), b.zeros([1, 1, 3, 2, 2]), null, { padding: 'same', stride: 2 }),
+          () =>
+            b.conv3d(b.zeros([1, 1, 4, 5, 5]), b.zeros([1, 1, 3, 2, 2]), null, { padding: 'same', stride: [1, 2, 1] }),
           'ArgumentError',
-          /needs stride 1/,
+          /\[conv3d\] padding 'same' needs stride 1/,
         ],
       ],
     },
@@ -133,7 +136,17 @@ export const compositions: Sample[] = [
     (x, w, c) => transposed(x, w, c, back, 1),
     [[2, 4, 5], [4, 3, 3], 6],
     // Rounded before the bias is added, and after.
-    { dtypes: ['f32', 'f64'], gradCases: (make) => [[make.real([1, 2, 3]), make.real([2, 1, 3]), make.real([2])]] },
+    {
+      dtypes: ['f32', 'f64'],
+      gradCases: (make) => [[make.real([1, 2, 3]), make.real([2, 1, 3]), make.real([2])]],
+      errors: [
+        [
+          () => b.convTranspose1d(b.zeros([1, 2, 4]), b.zeros([2, 1, 3]), null, { stride: 0 }),
+          'ArgumentError',
+          /stride is an integer of at least 1, got 0/,
+        ],
+      ],
+    },
   ),
   convolution(
     'convTranspose2d',

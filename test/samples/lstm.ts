@@ -68,6 +68,11 @@ export const lstm: Sample[] = [
         'DTypeError',
         /one dtype/,
       ],
+      [
+        () => b.lstm(b.ones([2, 3, 8]), b.ones([8, 2]), b.ones([3, 2]), b.ones([3, 2]), null as never),
+        'ArgumentError',
+        /options are an object/,
+      ],
     ],
   },
   row(' reversed', true, [

@@ -9,6 +9,7 @@ import { addEpilogues } from './epilogue.js';
 import { reads } from './flow.js';
 import { foldConstants } from './fold.js';
 import { fuseElementwise } from './fuse.js';
+import { chooseLayouts } from './layout.js';
 import { gatherProducts } from './products.js';
 import { fuseSums } from './reduce.js';
 
@@ -29,6 +30,7 @@ const all = {
   common: mergeCommon,
   fold: foldConstants,
   products: gatherProducts,
+  layout: chooseLayouts,
   fuse: fuseElementwise,
   epilogue: addEpilogues,
   reduce: fuseSums,

@@ -17,22 +17,15 @@ template <class T>
 Vec<T> as_BOOL(typename Vec<T>::Int mask) {
   return select(mask, Vec<T>(T(1)), Vec<T>(T(0)));
 }
-template <class T>
-constexpr bool kAllowedFLOAT = kFloating<T>;
-template <class T>
-constexpr bool kAllowedINT = !kFloating<T>;
-template <class T>
-constexpr bool kAllowedALL = true;
-
 // The node of an op's result; -1: there is no such op.
 template <class E>
 int32_t apply(int32_t op, const int32_t* node) {
   using T = Vec<E>;
   const T x = T::of(node[0]), y = T::of(node[1]), z = T::of(node[2]);
   switch (op) {
-#define UNARY(number, name, types, result, expr)                      \
-  case number:                                                        \
-    if constexpr (kAllowed##types<E>) return as_##result<E>(expr).id; \
+#define UNARY(number, name, types, result, expr)                     \
+  case number:                                                       \
+    if constexpr (kTypes_##types<E>) return as_##result<E>(expr).id; \
     break;
 #define BINARY UNARY
 #define TERNARY UNARY
@@ -44,20 +37,6 @@ int32_t apply(int32_t op, const int32_t* node) {
 #undef KERNEL
   }
   return -1;
-}
-
-template <class F>
-auto visit_compute(int32_t type, const F& f) {
-  switch (type) {
-    case k_f64:
-      return f(double{});
-    case k_i32:
-      return f(int32_t{});
-    case k_i64:
-      return f(int64_t{});
-    default:
-      return f(float{});
-  }
 }
 
 // ---- contraction

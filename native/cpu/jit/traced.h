@@ -3,6 +3,7 @@
 #pragma once
 #include <string.h>
 
+#include "../../compute.h"
 #include "trace.h"
 
 #define BRASA_VECTORS brasa::cpu::jit::BRASA_ISA
@@ -55,26 +56,7 @@ class Recorder {
 thread_local Recorder recorder;
 
 template <class T>
-struct IntOf {
-  using type = T;
-};
-template <>
-struct IntOf<float> {
-  using type = int32_t;
-};
-template <>
-struct IntOf<double> {
-  using type = int64_t;
-};
-
-template <class T>
-constexpr int32_t kType = k_f32;
-template <>
-constexpr int32_t kType<double> = k_f64;
-template <>
-constexpr int32_t kType<int32_t> = k_i32;
-template <>
-constexpr int32_t kType<int64_t> = k_i64;
+constexpr int32_t kType = kDtypeOf<T>;
 
 // AVX2 neither multiplies nor shifts 64-bit integers.
 template <class T>

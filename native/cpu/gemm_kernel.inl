@@ -45,7 +45,7 @@ void micro_kernel(int64_t k, const Step<T>& s, T* c, int64_t ldc, bool accumulat
   const int64_t twice = 2 * a_row;
   const T* rows[G];
   unroll<G>([&](auto g) { rows[g] = a + 3 * g * a_row; });
-  const auto step = [&](auto at) __attribute__((always_inline)) {
+  const auto step = [&](int64_t at) __attribute__((always_inline)) {
     typename S::Reg row[V];
     unroll<V>([&](auto j) { row[j] = S::load(b + at * b_k + j * S::N); });
     if constexpr (Keep) {
@@ -61,7 +61,7 @@ void micro_kernel(int64_t k, const Step<T>& s, T* c, int64_t ldc, bool accumulat
       unroll<V>([&](auto j) { acc[i][j] += x * row[j]; });
     });
   };
-  const auto advance = [&](auto by) __attribute__((always_inline)) {
+  const auto advance = [&](int64_t by) __attribute__((always_inline)) {
     a += by * a_k;
     if constexpr (in_place) unroll<G>([&](auto g) { rows[g] += by * a_k; });
     if constexpr (Keep) keep += by * NR<T>;
@@ -82,10 +82,11 @@ void micro_kernel(int64_t k, const Step<T>& s, T* c, int64_t ldc, bool accumulat
       unroll<V>([&](auto j) { __builtin_prefetch(row + j * S::N, 1, 2); });
       row += ldc;
     }
-    unroll<4>(step);
-    advance(Int<4>{});
+#pragma GCC unroll 4
+    for (int64_t at = 0; at < 4; ++at) step(at);
+    advance(4);
   }
-  for (; k > 0; --k) step(Int<0>{}), advance(Int<1>{});
+  for (; k > 0; --k) step(0), advance(1);
   unroll<R>([&](auto i) {
     unroll<V>([&](auto j) {
       T* to = c + i * ldc + j * S::N;

@@ -8,6 +8,7 @@ import {
   cast,
   compile,
   conv2d,
+  convTranspose2d,
   getConvPrecision,
   gradients,
   manualSeed,
@@ -153,7 +154,7 @@ describe('setConvPrecision', () => {
   });
 
   test('compiled functions follow it, and gradients keep that of the call', () => {
-    const [x, w] = [randn([1, 48, 48, 50]), randn([48, 48, 3, 3])];
+    const [x, w] = [randn([2, 48, 48, 50]), randn([48, 48, 3, 3])];
     const f = compile((x: Tensor, w: Tensor) => conv2d(x, w, null, options));
     const eager = () => conv2d(x, w, null, options);
     const [calm, calmEager] = [f(x, w), eager()];
@@ -173,6 +174,21 @@ describe('setConvPrecision', () => {
     setConvPrecision('default');
     const [later] = gradients(y, [by], { gradient: calm });
     expect(bytes(later!).equals(bytes(at!))).toBe(true);
+  });
+
+  test('transposed convolutions follow it, compiled too', () => {
+    const [x, w] = [randn([2, 48, 48, 50]), randn([48, 48, 3, 3])];
+    const turned = (x: Tensor, w: Tensor) => convTranspose2d(x, w, null, { padding: 1 });
+    const want = turned(cast(x, 'f64'), cast(w, 'f64'));
+    const f = compile(turned);
+    const calm = turned(x, w);
+    expect(off(calm, want)).toBeLessThan(3e-6);
+    expect(bytes(f(x, w)).equals(bytes(calm))).toBe(true);
+    setConvPrecision('fast');
+    const quick = turned(x, w);
+    expect(off(quick, want)).toBeLessThan(4e-5);
+    expect(bytes(quick).equals(bytes(calm))).toBe(false);
+    expect(bytes(f(x, w)).equals(bytes(quick))).toBe(true);
   });
 });
 

@@ -297,8 +297,11 @@ describe('memoryBudget', () => {
       return [total, peak.reduce((a, b) => a.mul(b)).add(early.cumsum(0))];
     };
     const v = randn([4096]);
-    const want = f(v).map((y) => y.toArray());
+    const want = f(v);
     noGrad(() => w.fill_(1));
-    expect(compile(f, { memoryBudget: 1 })(v).map((y) => y.toArray())).toEqual(want);
+    compile(f, { memoryBudget: 1 })(v).forEach((y, i) => {
+      const off = y.sub(want[i]!).abs().max().div(want[i]!.abs().max());
+      expect(off.item()).toBeLessThan(1e-6); // a sum's order may differ
+    });
   });
 });

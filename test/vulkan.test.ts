@@ -1,53 +1,19 @@
-/** Vulkan against the CPU: every row of the samples table, with the validation layers listening. */
-import { readFileSync } from 'node:fs';
+/** What Vulkan's devices do: calls, random numbers, moves, memory, errors, with the validation layers listening. Op by op: vulkan-samples.test.ts. */
 import { expect, test } from 'vitest';
 import * as b from '../lib/index.js';
-import { noGrad, type Tensor } from '../lib/index.js';
+import type { Tensor } from '../lib/index.js';
 import { programs } from './programs/index.js';
 import { losses } from './programs/program.js';
-import { samples } from './samples.js';
-import { checked, compare, device, lacking, vulkan } from './vulkan/compare.js';
+import { checked, device, vulkan } from './vulkan/compare.js';
 
-vulkan('samples on Vulkan give what they give on the CPU', () => {
-  let rows = 0;
-  let covered = 0;
-  test.each(samples)('$name', (sample) => {
-    noGrad(() => {
-      for (const dtype of sample.dtypes ?? (['f32', 'f64'] as const)) {
-        rows++;
-        if (compare(sample, dtype)) covered++;
-      }
+vulkan('compiled functions on Vulkan', () => {
+  test.each(['mlp', 'gpt'] as const)('%s trains as on the CPU', (name) => {
+    const [got, want] = [device, 'cpu'].map((device) => {
+      const training = programs[name]({ dtype: 'f32', device });
+      return losses(training, b.compile(training.step), 5);
     });
-  });
-
-  test('what runs', () => {
-    console.log(`${covered} of ${rows} rows and types run on ${checked().name}`);
-    for (const [op, types] of lacking)
-      console.log(`neither kernel nor decomposition: ${op} (${[...types].join(', ')})`);
-    expect([...lacking.keys()]).toEqual([]);
-  });
-});
-
-vulkan('training on Vulkan', () => {
-  const golden: Record<string, { f32: number[] }> = JSON.parse(
-    readFileSync(new URL('golden/programs.json', import.meta.url), 'utf8'),
-  );
-  /** Losses of the first steps, eager or compiled, are PyTorch's. */
-  test.each(
-    Object.entries(programs).flatMap(([name, program]) => [
-      { name, how: 'eager', program },
-      { name, how: 'compiled', program },
-    ]),
-  )('$name, $how', ({ name, how, program }) => {
-    const training = program({ dtype: 'f32', device });
-    const { f32: expected } = golden[name]!;
-    const step = how === 'compiled' ? b.compile(training.step) : training.step;
-    losses(training, step, expected.length)
-      .slice(0, expected.length)
-      .forEach((loss, i) => {
-        const wanted = expected[i]!;
-        expect(Math.abs(loss - wanted) / Math.abs(wanted), `loss ${i}: ${loss}, PyTorch ${wanted}`).toBeLessThan(1e-5);
-      });
+    expect(got!.length).toBeGreaterThanOrEqual(5);
+    for (const [i, loss] of got!.entries()) expect(Math.abs(loss / want![i]! - 1), `loss ${i}`).toBeLessThan(1e-5);
   });
 
   test('a compiled call works on what it is given each time', () => {

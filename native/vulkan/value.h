@@ -3,6 +3,7 @@
 #pragma once
 #include <string.h>
 
+#include "../compute.h"
 #include "spirv.h"
 
 #define BRASA_VECTORS brasa::vk
@@ -25,23 +26,7 @@ constexpr Type kType<int32_t> = Type::kU32;
 template <>
 constexpr Type kType<int64_t> = Type::kU64;
 
-template <class T>
-struct IntOf {
-  using type = T;
-};
-template <>
-struct IntOf<float> {
-  using type = int32_t;
-};
-template <>
-struct IntOf<double> {
-  using type = int64_t;
-};
-
 // How T is computed with: F... for floats, integers are two's complement.
-template <class T>
-constexpr bool kIsFloat = T(0.5) != T(0);
-
 template <class T>
 class Vec {
  public:
@@ -177,6 +162,18 @@ BRASA_STD(floor, Floor)
 BRASA_STD(ceil, Ceil)
 BRASA_STD(trunc, Trunc)
 #undef BRASA_STD
+// Of f64 by the adder, which rounds to nearest even at 2^52: llvmpipe's own, where the processor lacks AVX-512, are
+// wrong at halves, beyond 2^24 and in the sign of zero.
+inline F64 round(F64 x) {
+  const F64 whole(0x1p52);
+  return select(abs(x) < whole, copysign(abs(x) + whole - whole, x), x);
+}
+inline F64 floor(F64 x) {
+  const F64 near = round(x);
+  return select(near > x, near - F64(1), near);
+}
+inline F64 ceil(F64 x) { return -floor(-x); }
+inline F64 trunc(F64 x) { return copysign(floor(abs(x)), x); }
 
 // From one compute type to another.
 template <class To, class From>

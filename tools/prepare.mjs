@@ -116,7 +116,9 @@ if (
 const require = createRequire(import.meta.url);
 const cmakeJs = require.resolve('cmake-js/bin/cmake-js');
 const tsc = 'node_modules/typescript/bin/tsc';
-await step('native library', cmakeJs, ['build', '--parallel', String(availableParallelism())]);
+// Kernels for this machine; BRASA_SETS=all adds the other instruction sets, as in the binaries that are published.
+const sets = `--CDBRASA_SETS=${process.env.BRASA_SETS ?? 'native'}`;
+await step('native library', cmakeJs, ['build', sets, '--parallel', String(availableParallelism())]);
 rmSync('dist', { recursive: true, force: true });
 await step('TypeScript', tsc, ['-p', 'tsconfig.build.json']);
 await step('JavaScript', 'tools/bundle.mjs', []);

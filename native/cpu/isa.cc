@@ -13,9 +13,12 @@ namespace brasa::cpu {
 namespace v2 {
 #include "families.def"
 }
+#ifdef BRASA_WITH_avx2
 namespace avx2 {
 #include "families.def"
 }
+#endif
+#ifdef BRASA_WITH_v4
 namespace v4 {
 #include "families.def"
 }
@@ -25,6 +28,7 @@ const DotKernel* kernels();
 namespace bf16 {
 const DotKernel* kernels();
 }
+#endif
 #else
 namespace neon {
 #include "families.def"
@@ -35,13 +39,21 @@ namespace neon {
 namespace {
 
 #if defined(__x86_64__)
+// The machine has the set, and so does the library: CMake defines BRASA_WITH_<set> for each that it compiled.
 bool supports(const char* name) {
   __builtin_cpu_init();
-  if (strcmp(name, "v2") == 0) return true;
-  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2");
+  [[maybe_unused]] const bool avx2 =
+      __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2");
+#ifdef BRASA_WITH_avx2
   if (strcmp(name, "avx2") == 0) return avx2;
-  return strcmp(name, "v4") == 0 && avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-         __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+#endif
+#ifdef BRASA_WITH_v4
+  if (strcmp(name, "v4") == 0)
+    return avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+           __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
+           __builtin_cpu_supports("avx512vl");
+#endif
+  return strcmp(name, "v2") == 0;
 }
 const char* detect() { return supports("v4") ? "v4" : supports("avx2") ? "avx2" : "v2"; }
 #else
@@ -72,7 +84,7 @@ bool limit_isa(const char* name) {
   return false;
 }
 
-#if defined(__x86_64__)
+#ifdef BRASA_WITH_v4
 namespace {
 bool takes_dots() { return !limited && strcmp(isa_name(), "v4") == 0; }
 }  // namespace
@@ -106,16 +118,22 @@ void cpu_name(char* out, size_t size) {
 void register_kernels() {
 #define FAMILY(name) register_##name();
 #if defined(__x86_64__)
+#ifdef BRASA_WITH_v4
   if (strcmp(isa_name(), "v4") == 0) {
     using namespace v4;
 #include "families.def"
-  } else if (strcmp(isa_name(), "avx2") == 0) {
+    return;
+  }
+#endif
+#ifdef BRASA_WITH_avx2
+  if (strcmp(isa_name(), "avx2") == 0) {
     using namespace avx2;
 #include "families.def"
-  } else {
-    using namespace v2;
-#include "families.def"
+    return;
   }
+#endif
+  using namespace v2;
+#include "families.def"
 #else
   using namespace neon;
 #include "families.def"

@@ -17,7 +17,7 @@ int main(int argc, char** argv) {
     return 2;
   }
   if (argc > 1 && !library && !cpu::limit_isa(argv[1])) {
-    fprintf(stderr, "selftest: this machine has no instruction set %s\n", argv[1]);
+    fprintf(stderr, "selftest: this machine, or this build, has no instruction set %s\n", argv[1]);
     return 2;
   }
   int64_t failures = 0;
